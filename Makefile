@@ -1,0 +1,16 @@
+.PHONY: help setup demo test lock
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile
+
+setup: ## make .venv with everything timecat needs; PYTHON=python3.12 picks the Python
+	@PYTHON='$(PYTHON)' bash .ci/setup.sh
+
+demo: setup ## run the whole method on Fashion-MNIST, on this machine
+	@.venv/bin/timecat run --config configs/demo.yaml
+
+test: setup ## run the tests
+	@.venv/bin/python -m pytest
+
+lock: ## pin pyproject.toml's dependencies in requirements.txt; UPGRADE=1 takes newer versions
+	@PYTHON='$(PYTHON)' bash .ci/setup.sh lock $(if $(UPGRADE),--upgrade)
