@@ -1,0 +1,562 @@
+"""`timecat write` on real files, read back by FFCV's own Loader and by read_beton."""
+
+import json
+import os
+import signal
+import struct
+import subprocess
+import sys
+import time
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import timecat.data.write as write_module
+from timecat.data.beton import JPEG, RAW, BetonWriter, count_images, read_beton
+from timecat.data.sources import open_source
+from timecat.data.write import main, write
+from timecat.errors import UserError
+
+W, H = 120, 80
+pytestmark = pytest.mark.filterwarnings(  # numba's own, as the stock Loader's compiled code is thrown away
+    "ignore:Exception ignored in. <finalize object:pytest.PytestUnraisableExceptionWarning"
+)
+METADATA = 24 + 2 * 1041  # where the samples' metadata starts
+
+
+def picture(seed: int, width: int = W, height: int = H) -> Image.Image:
+    """A smooth picture of its own: a colour ramp whose directions and ends depend on the seed."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[0 : 1 : height * 1j, 0 : 1 : width * 1j][..., None]
+    corners = rng.permutation(np.linspace(0, 250, 12)).reshape(4, 3)
+    ramp = (1 - y) * ((1 - x) * corners[0] + x * corners[1]) + y * ((1 - x) * corners[2] + x * corners[3])
+    return Image.fromarray(ramp.round().astype(np.uint8))
+
+
+def palette(seed: int) -> Image.Image:
+    return picture(seed).quantize(64, dither=Image.Dither.NONE)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """Two classes of every kind of file that is to come out as an upright RGB image of W x H."""
+    root = tmp_path_factory.mktemp("folder")
+    a, b = root / "a", root / "b" / "deeper"
+    a.mkdir()
+    b.mkdir(parents=True)
+    picture(0).save(a / "0-rgb.jpg", quality=95)
+    picture(1).convert("L").save(a / "1-grey.JPG", quality=95)
+    picture(2).convert("CMYK").save(a / "2-cmyk.jpeg", quality=95)
+    palette(3).save(a / "3-palette.png")
+    rgba = picture(4)
+    rgba.putalpha(Image.linear_gradient("L").resize((W, H)))
+    rgba.save(b / "4-rgba.png")
+    deep = np.asarray(picture(5).convert("L")).astype(np.uint16) * 257
+    Image.fromarray(deep).save(b / "5-deep.png")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    picture(6).transpose(Image.Transpose.ROTATE_90).save(b / "6-turned.jpg", quality=95, exif=exif)
+    picture(7, 4 * W, 4 * H).save(b / "7-big.jpg", quality=95)
+    (a / ".hidden.jpg").write_bytes(b"no image")
+    (a / "notes.txt").write_text("no image")
+    return root
+
+
+def expected(index: int) -> np.ndarray:
+    image = palette(index) if index == 3 else picture(index)
+    return np.asarray((image.convert("L") if index in (1, 5) else image).convert("RGB")).astype(int)
+
+
+def assert_close(found: np.ndarray, index: int) -> None:
+    error = np.abs(found.astype(int) - expected(index))
+    assert error.mean() < 4, (index, error.mean())  # another picture, or this one turned or with channels swapped: > 20
+    assert np.quantile(error, 0.99) < 16, (index, np.quantile(error, 0.99))
+
+
+def one_line(error: pytest.ExceptionInfo, *words: object) -> None:
+    text = str(error.value)
+    assert "\n" not in text
+    for word in words:
+        assert str(word) in text, (word, text)
+
+
+def fails(*words: object):
+    class Check:
+        def __enter__(self):
+            self.context = pytest.raises(UserError)
+            self.info = self.context.__enter__()
+
+        def __exit__(self, *error):
+            done = self.context.__exit__(*error)
+            one_line(self.info, *words)
+            return done
+
+    return Check()
+
+
+def tree(root: Path, **images: int) -> Path:
+    """root/CLASS/0.jpg, ... for the number of images of each class."""
+    for k, (name, count) in enumerate(images.items()):
+        (root / name).mkdir(parents=True)
+        for i in range(count):
+            picture(100 * k + i).save(root / name / f"{i:03}.jpg")
+    return root
+
+
+def test_pictures_differ():
+    """The closeness that the tests below ask for tells each picture from each other, and from itself turned."""
+    arrays = [expected(i) for i in range(8)]
+    for i in range(8):
+        for j in range(i):
+            assert np.abs(arrays[i] - arrays[j]).mean() > 10
+        assert np.abs(arrays[i] - arrays[i][::-1, ::-1]).mean() > 10
+    assert np.abs(arrays[6] - arrays[6][..., ::-1]).mean() > 10
+
+
+def test_stock_writer_is_read(tmp_path):
+    from ffcv.fields import IntField, RGBImageField
+    from ffcv.writer import DatasetWriter
+
+    images = [np.asarray(picture(i, 40 + i, 30)) for i in range(20)]
+    for order in (("image", "label"), ("label", "image")):
+        path = tmp_path / f"{order[0]}.beton"
+        field = RGBImageField(write_mode="proportion", compress_probability=0.5, jpeg_quality=95)
+        fields = {name: {"image": field, "label": IntField()}[name] for name in order}
+        samples = [tuple({"image": image, "label": 7 - k % 8}[n] for n in order) for k, image in enumerate(images)]
+        DatasetWriter(str(path), fields, num_workers=1).from_indexed_dataset(samples, chunksize=3)
+        beton = read_beton(path)
+        assert len(beton) == count_images(path) == 20 and beton.num_classes == 8
+        assert beton.labels.tolist() == [7 - k % 8 for k in range(20)]
+        assert set(beton.modes.tolist()) == {JPEG, RAW}
+        assert (beton.heights == 30).all() and beton.widths.tolist() == list(range(40, 60))
+        data = path.read_bytes()
+        for k, image in enumerate(images):
+            stored = data[beton.offsets[k] : beton.offsets[k] + beton.sizes[k]]
+            if beton.modes[k] == RAW:
+                assert stored == image.tobytes()
+            else:
+                assert np.abs(np.asarray(Image.open(BytesIO(stored))).astype(int) - image).mean() < 3
+
+
+def test_stock_loader_reads_every_kind(folder, tmp_path):
+    from ffcv.loader import Loader, OrderOption
+
+    for storage, kept in (("auto", 1), ("raw", 0)):
+        (path,) = write(str(folder), tmp_path / storage, max_side=W, storage=storage, progress=False)
+        record = json.loads(path.with_suffix(".json").read_text())
+        assert record["images"] == 8 and record["kept_jpegs"] == kept and record["converted"] == 8 - kept
+        assert record["classes"] == ["a", "b"] and record["per_class"] == {"min": 4, "max": 4}
+        assert record["width"] == {"min": W, "max": W} and record["height"] == {"min": H, "max": H}
+        assert record["bytes"] == path.stat().st_size
+        beton = read_beton(path)
+        assert beton.labels.tolist() == [0] * 4 + [1] * 4
+        assert (beton.modes == (RAW if storage == "raw" else JPEG)).all()
+        for os_cache in (True, False):
+            loader = Loader(str(path), batch_size=8, num_workers=1, os_cache=os_cache, order=OrderOption.SEQUENTIAL)
+            ((images, labels),) = list(loader)
+            assert labels.flatten().tolist() == [0] * 4 + [1] * 4
+            for index in range(8):
+                assert_close(images[index].numpy(), index)
+
+
+def test_stock_loader_reads_grown_pages(tmp_path):
+    """Images larger than the first page size: the pages grow, and no image crosses a boundary of the larger ones."""
+    from ffcv.loader import Loader, OrderOption
+
+    arrays = np.random.default_rng(0).integers(0, 256, (4, 1500, 2000, 3), dtype=np.uint8)  # 9 MB each
+    arrays[0] = 77
+    stream = BytesIO()
+    Image.fromarray(arrays[0]).save(stream, "JPEG")
+    path = tmp_path / "x.beton"
+    with BetonWriter(path, 4) as writer:
+        writer.add(0, 0, JPEG, 1500, 2000, stream.getvalue())
+        assert writer.page_size == 8 << 20
+        for i in (3, 1, 2):
+            writer.add(i, i, RAW, 1500, 2000, arrays[i].tobytes())
+        assert writer.page_size == 16 << 20
+    beton = read_beton(path)
+    assert (beton.offsets >> 24 == (beton.offsets + beton.sizes - 1) >> 24).all()
+    for os_cache in (False, True):
+        loader = Loader(str(path), batch_size=4, num_workers=1, os_cache=os_cache, order=OrderOption.SEQUENTIAL)
+        ((images, labels),) = list(loader)
+        assert labels.flatten().tolist() == [0, 1, 2, 3]
+        assert (np.abs(images.numpy().astype(int) - arrays).max(axis=(1, 2, 3)) <= [1, 0, 0, 0]).all()
+
+
+def test_kept_jpegs_are_bit_identical(folder, tmp_path):
+    (path,) = write(str(folder), tmp_path, progress=False)
+    beton, data = read_beton(path), path.read_bytes()
+    kept = {0: "a/0-rgb.jpg", 7: "b/deeper/7-big.jpg"}
+    for i in range(8):
+        stored = data[beton.offsets[i] : beton.offsets[i] + beton.sizes[i]]
+        source = next(folder.rglob(f"{i}-*"))
+        assert (stored == source.read_bytes()) == (i in kept), source
+        if i != 7:
+            assert_close(np.asarray(Image.open(BytesIO(stored))), i)
+    assert json.loads((tmp_path / "train.json").read_text())["kept_jpegs"] == 2
+
+
+def test_small_images_are_raw_and_exact(tmp_path):
+    source = tmp_path / "in"
+    for name, width in (("edge", 64), ("over", 65)):
+        (source / name).mkdir(parents=True)
+        picture(1, width, 20).save(source / name / "x.png")
+    (path,) = write(str(source), tmp_path / "out", progress=False)
+    beton = read_beton(path)
+    assert beton.modes.tolist() == [RAW, JPEG]
+    stored = np.fromfile(path, dtype=np.uint8)[beton.offsets[0] :][: 64 * 20 * 3]
+    assert (stored.reshape(20, 64, 3) == np.asarray(picture(1, 64, 20))).all()
+
+
+def test_reduces_but_never_enlarges(tmp_path):
+    source = tmp_path / "in"
+    for name, size in (("small", (30, 90)), ("tall", (100, 301)), ("thread", (2000, 3))):
+        (source / name).mkdir(parents=True)
+        picture(1, *size).save(source / name / "x.png")
+    (path,) = write(str(source), tmp_path / "out", max_side=100, progress=False)
+    beton = read_beton(path)
+    assert list(zip(beton.widths.tolist(), beton.heights.tolist(), strict=True)) == [(30, 90), (33, 100), (100, 1)]
+
+
+def test_second_call_does_nothing(folder, tmp_path, capsys):
+    assert main([str(folder), str(tmp_path), "--max-side", "64"]) == 0
+    first = {p.name: (p.stat().st_mtime_ns, p.stat().st_ino) for p in tmp_path.iterdir()}
+    assert sorted(first) == ["train.beton", "train.json"]
+    assert "train.beton: 8 images of 2 classes" in capsys.readouterr().out
+    assert main([str(folder), str(tmp_path), "--max-side", "64"]) == 0
+    assert capsys.readouterr().out == "train.beton is up to date\n"
+    assert {p.name: (p.stat().st_mtime_ns, p.stat().st_ino) for p in tmp_path.iterdir()} == first
+
+    for change, word in (
+        ({"max_side": 63}, "max_side"),
+        ({"storage": "jpeg"}, "storage"),
+        ({"quality": 91}, "quality"),
+    ):
+        with fails("train.beton", word, "choose another OUT"):
+            write(str(folder), tmp_path, **({"max_side": 64} | change))
+    with fails("another source"):
+        write("digits", tmp_path, splits=["train"], max_side=64)
+    os.truncate(tmp_path / "train.beton", 100)
+    with fails("train.beton", "not as long"):
+        write(str(folder), tmp_path, max_side=64)
+    (tmp_path / "train.json").unlink()
+    with fails("train.beton", "no train.json"):
+        write(str(folder), tmp_path, max_side=64)
+
+
+def test_changed_source_is_refused(tmp_path):
+    source = tree(tmp_path / "in", a=2, b=2)
+    write(str(source), tmp_path / "out", progress=False)
+    picture(50).save(source / "a" / "000.jpg")
+    with fails("another fingerprint"):
+        write(str(source), tmp_path / "out", progress=False)
+
+
+def test_broken_images_are_named(tmp_path, capsys):
+    source = tree(tmp_path / "in", a=3, b=3)
+    cut = source / "a" / "001.jpg"
+    cut.write_bytes(cut.read_bytes()[:-300])
+    (source / "b" / "000.jpg").write_bytes(b"")
+    with fails("broken images, 2", cut, source / "b" / "000.jpg", "--skip-broken"):
+        write(str(source), tmp_path / "out", progress=False)
+    assert list((tmp_path / "out").iterdir()) == []
+    (path,) = write(str(source), tmp_path / "out", skip_broken=True, progress=False)
+    assert "left out 2 broken images" in capsys.readouterr().err
+    beton, record = read_beton(path), json.loads((tmp_path / "out" / "train.json").read_text())
+    assert beton.labels.tolist() == [0, 0, 1, 1] and count_images(path) == record["images"] == 4
+    assert [name.split(" (")[0] for name in record["skipped"]] == [str(cut), str(source / "b" / "000.jpg")]
+    assert record["per_class"] == {"min": 2, "max": 2}
+    data = path.read_bytes()
+    for i, name in enumerate(("a/000.jpg", "a/002.jpg", "b/001.jpg", "b/002.jpg")):
+        assert data[beton.offsets[i] : beton.offsets[i] + beton.sizes[i]] == (source / name).read_bytes()
+    with fails("--skip-broken"):
+        write(str(source), tmp_path / "out", progress=False)
+
+
+def test_stops_at_a_hundred_broken(tmp_path):
+    (tmp_path / "in" / "a").mkdir(parents=True)
+    for i in range(130):
+        (tmp_path / "in" / "a" / f"{i:03}.png").write_bytes(b"no image")
+    with fails("100 or more", "000.png"):
+        write(str(tmp_path / "in"), tmp_path / "out", progress=False)
+    with fails("no image is left"):
+        write(str(tmp_path / "in"), tmp_path / "out", skip_broken=True, progress=False)
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_same_bytes_for_any_workers(tmp_path):
+    source, hashes = str(tree(tmp_path / "in", a=30, b=31)), set()
+    for workers in (1, 2, 5):
+        out = tmp_path / str(workers)
+        write(source, out, max_side=100, workers=workers, progress=False)
+        hashes.add(json.loads((out / "train.json").read_text())["sha256"])
+    assert len(hashes) == 1
+    write(source, tmp_path / "other", max_side=100, quality=91, progress=False)
+    assert json.loads((tmp_path / "other" / "train.json").read_text())["sha256"] not in hashes
+
+
+def test_digits_twice(tmp_path):
+    records = []
+    for name in ("one", "two"):
+        paths = write("digits", tmp_path / name, progress=False)
+        assert [(p.name, count_images(p)) for p in paths] == [("train.beton", 1000), ("test.beton", 797)]
+        records.append([json.loads(p.with_suffix(".json").read_text()) for p in paths])
+    assert records[0] == records[1]
+    beton = read_beton(tmp_path / "one" / "train.beton")
+    assert beton.num_classes == 10 and (beton.modes == RAW).all() and (beton.sizes == 28 * 28 * 3).all()
+    split = open_source("digits")[0]
+    assert split.labels.tolist() == beton.labels.tolist()
+    data = np.fromfile(beton.path, dtype=np.uint8)
+    for i in (0, 500, 999):
+        assert (data[beton.offsets[i] :][: 28 * 28 * 3].reshape(28, 28, 3) == split.item(i)).all()
+
+
+def test_splits_of_a_directory(tmp_path):
+    root = tmp_path / "in"
+    tree(root / "train", cat=2, dog=3)
+    tree(root / "validation", dog=1)
+    tree(root / "test", cat=1, dog=1)
+    found = {split.name: split for split in open_source(str(root))}
+    assert list(found) == ["train", "val", "test"]
+    assert {split.classes for split in found.values()} == {("cat", "dog")}
+    assert found["val"].labels.tolist() == [1] and found["train"].labels.tolist() == [0, 0, 1, 1, 1]
+    assert [p.name for p in write(str(root), tmp_path / "out", splits=["test"], progress=False)] == ["test.beton"]
+    with fails("'val'", "train"):
+        open_source(str(root / "train"), splits=["val"])
+    with fails("'extra'", "train, val, test"):
+        open_source(str(root), splits=["extra"])
+    with fails("--test-fraction"):
+        open_source(str(root), test_fraction=0.5)
+    tree(root / "extra", x=1)
+    with fails("extra", "--splits train,val,test"):
+        open_source(str(root))
+    tree(root / "val", cat=1)
+    with fails("validation", "val"):
+        open_source(str(root))
+
+
+def test_test_fraction(tmp_path):
+    root = tree(tmp_path / "in", a=10, b=5)
+    train, test = open_source(str(root), test_fraction=0.2)
+    assert (train.name, test.name) == ("train", "test")
+    assert np.bincount(train.labels).tolist() == [8, 4] and np.bincount(test.labels).tolist() == [2, 1]
+    files = [{str(split.item(i)) for i in range(len(split.labels))} for split in (train, test)]
+    assert not files[0] & files[1] and len(files[0] | files[1]) == 15
+    assert all(split.item(i).parent.name == "ab"[split.labels[i]] for split in (train, test) for i in range(3))
+    assert train.fingerprint != test.fingerprint
+
+
+def bad_directories(root: Path) -> dict[str, tuple[Path, tuple[str, ...]]]:
+    """Sources that lack something -> what the error must name."""
+    tree(root / "gap", a=1, empty=0)
+    tree(root / "flat", a=1)
+    picture(0).save(root / "flat" / "stray.jpg")
+    tree(root / "more" / "train", a=1)
+    tree(root / "more" / "test", a=1, other=1)
+    tree(root / "headless" / "test", a=1)
+    (root / "nothing").mkdir()
+    tree(root / "odd", a=1)
+    os.mkfifo(root / "odd" / "a" / "pipe.jpg")
+    (root / "file.txt").write_text("text")
+    return {
+        "gap": (root / "gap", ("empty", "without an image")),
+        "flat": (root / "flat", ("stray.jpg", "no class directory")),
+        "more": (root / "more", ("other", "train split lacks")),
+        "headless": (root / "headless", ("no train",)),
+        "nothing": (root / "nothing", ("no images",)),
+        "file": (root / "file.txt", ("no such directory",)),
+        "odd": (root / "odd", ("pipe.jpg", "regular file")),
+        "absent": (root / "absent", ("no such directory",)),
+    }
+
+
+@pytest.mark.parametrize("case", ["gap", "flat", "more", "headless", "nothing", "file", "odd", "absent"])
+def test_bad_directories(tmp_path, case):
+    source, words = bad_directories(tmp_path)[case]
+    with fails(tmp_path, *words):
+        write(str(source), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_link_back_up_ends(tmp_path):
+    root = tree(tmp_path / "in", a=2)
+    (root / "a" / "loop").symlink_to(root / "a")
+    (root / "a" / "up").symlink_to(root)
+    assert len(open_source(str(root))[0].labels) == 2
+
+
+def test_bad_options(tmp_path, monkeypatch):
+    root = tree(tmp_path / "in", a=2)
+    for option in ({"max_side": 0}, {"quality": 101}, {"workers": 0}, {"storage": "png"}):
+        (name,) = option
+        with fails("--" + name.replace("_", "-"), "choose"):
+            write(str(root), tmp_path / "out", **option)
+    with fails("inside the source"):
+        write(str(root), root / "out")
+    with fails("CIFAR10", "did you mean"):
+        write("torchvision:CIFAR1O", tmp_path / "out")
+    with fails("--root"):
+        write("torchvision:CIFAR10", tmp_path / "out")
+    with fails("--download"):
+        write("torchvision:CIFAR10", tmp_path / "out", root=tmp_path)
+    (tmp_path / "taken").write_text("")
+    with fails("taken", "cannot be written"):
+        write(str(root), tmp_path / "taken")
+    usage = type("Usage", (), {"free": 1_000_000})
+    monkeypatch.setattr(write_module.shutil, "disk_usage", lambda path: usage)
+    with fails("8 MB are needed and 1 MB are free"):
+        write(str(root), tmp_path / "out")
+
+
+def test_torchvision_source(tmp_path, monkeypatch):
+    """CIFAR-10's own file layout, with ten images a batch."""
+    import pickle
+
+    rng = np.random.default_rng(0)
+    base = tmp_path / "cifar-10-batches-py"
+    base.mkdir()
+    pixels = rng.integers(0, 256, (6, 10, 3, 32, 32), dtype=np.uint8)
+    for k, name in enumerate([*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"]):
+        content = {"data": pixels[k].reshape(10, -1), "labels": [(i + k) % 10 for i in range(10)]}
+        (base / name).write_bytes(pickle.dumps(content))
+    from torchvision.datasets import CIFAR10
+
+    monkeypatch.setattr(CIFAR10, "_check_integrity", lambda self: True)
+    monkeypatch.setattr(CIFAR10, "_load_meta", lambda self: setattr(self, "classes", list("abcdefghij")))
+    train, test = write("torchvision:CIFAR10", tmp_path / "out", root=tmp_path, progress=False)
+    beton, data = read_beton(train), np.fromfile(train, dtype=np.uint8)
+    assert len(beton) == 50 and len(read_beton(test)) == 10
+    assert beton.labels.tolist() == [(i + k) % 10 for k in range(5) for i in range(10)]
+    for i in (0, 13, 49):
+        image = data[beton.offsets[i] :][:3072].reshape(32, 32, 3)
+        assert (image == pixels[i // 10, i % 10].transpose(1, 2, 0)).all()
+
+
+def test_torchvision_files_are_kept(tmp_path):
+    """A torchvision data set that reads files gives the files, not their pixels."""
+    root = tree(tmp_path / "in", a=2, b=3)
+    (path,) = write("torchvision:ImageFolder", tmp_path / "out", root=root, progress=False)
+    record = json.loads(path.with_suffix(".json").read_text())
+    assert record["kept_jpegs"] == 5 and record["classes"] == ["a", "b"]
+    assert read_beton(path).labels.tolist() == [0, 0, 1, 1, 1]
+
+
+@pytest.fixture(scope="module")
+def beton_bytes(tmp_path_factory) -> tuple[bytes, int]:
+    """A file of three raw images of 2 x 5 pixels, and where its table starts."""
+    path = tmp_path_factory.mktemp("beton") / "x.beton"
+    with BetonWriter(path, 3) as writer:
+        for i in range(3):
+            writer.add(i, i, RAW, 2, 5, bytes(range(30)))
+    data = path.read_bytes()
+    assert read_beton(path).labels.tolist() == [0, 1, 2]
+    return data, struct.unpack_from("<Q", data, 16)[0]
+
+
+@pytest.mark.parametrize("where", [0, 1, 10, 24, 1000, METADATA + 30, 4 << 20, (8 << 20) + 20, -73, -72, -24, -1])
+def test_cut_short(beton_bytes, tmp_path, where):
+    path = tmp_path / "cut.beton"
+    path.write_bytes(beton_bytes[0][:where])
+    for read in (read_beton, count_images):
+        with fails(path, "cut short", "timecat write"):
+            read(path)
+
+
+PATCHES = {  # what is wrong -> (where, bytes, what the error says)
+    "version": (0, struct.pack("<H", 1), "not a .beton"),
+    "fields": (2, struct.pack("<H", 3), "fields"),
+    "page": (4, struct.pack("<I", 12345), "not a .beton"),
+    "empty": (8, struct.pack("<Q", 0), "no samples"),
+    "count": (8, struct.pack("<Q", 2**63), "cut short"),
+    "fewer": (8, struct.pack("<Q", 2), "damaged"),
+    "interrupted": (16, struct.pack("<Q", 0), "interrupted"),
+    "table": (16, struct.pack("<Q", 2**64 - 1), "cut short"),
+    "type": (24, bytes([0]), "its fields"),
+    "mode": (METADATA, bytes([2]), "neither JPEG nor raw"),
+    "width": (METADATA + 1, struct.pack("<H", 0), "empty image"),
+    "height": (METADATA + 3, struct.pack("<H", 3), "another size"),
+    "pointer": (METADATA + 5, struct.pack("<Q", 9 << 20), "not in the table"),
+    "label": (METADATA + 24 + 16, struct.pack("<q", -1), "sample 1 has a negative label"),
+    "size": (-8, struct.pack("<Q", 31), "outside"),
+    "wrap": (-8, struct.pack("<Q", 2**64 - 1), "outside"),
+    "early": (-16, struct.pack("<Q", 24), "outside"),
+    "overlap": (-16, struct.pack("<Q", (8 << 20) + 31), "overlap"),
+}
+
+
+@pytest.mark.parametrize("case", PATCHES)
+def test_damaged(beton_bytes, tmp_path, case):
+    where, patch, word = PATCHES[case]
+    data = bytearray(beton_bytes[0])
+    where %= len(data)
+    data[where : where + len(patch)] = patch
+    path = tmp_path / "bad.beton"
+    path.write_bytes(data)
+    with fails(path, word, "timecat write"):
+        read_beton(path)
+
+
+def test_not_a_beton(tmp_path, beton_bytes):
+    (tmp_path / "text").write_text("a line of text that is longer than a header\n")
+    (tmp_path / "long").write_bytes(beton_bytes[0] + b"x")
+    os.mkfifo(tmp_path / "pipe")
+    for name, word in (("text", "not a .beton"), ("absent", "no such file"), (".", "regular"), ("pipe", "regular"),
+                       ("long", "damaged")):  # fmt: skip
+        for read in (read_beton, count_images):
+            with fails(word, "timecat write"):
+                read(tmp_path / name)
+
+
+def test_any_order_of_indices(tmp_path):
+    with BetonWriter(tmp_path / "x.beton", 4) as writer:
+        writer.drop(1)
+        for i in (3, 0, 2):
+            writer.add(i, 10 + i, RAW, 1, 1 + i, bytes([i]) * 3 * (1 + i))
+    beton, data = read_beton(tmp_path / "x.beton"), (tmp_path / "x.beton").read_bytes()
+    assert beton.labels.tolist() == [10, 12, 13] and beton.widths.tolist() == [1, 3, 4]
+    stored = [data[o : o + n] for o, n in zip(beton.offsets, beton.sizes, strict=True)]
+    assert stored == [bytes(3), bytes([2]) * 9, bytes([3]) * 12]
+
+
+def test_padding_is_zero(tmp_path):
+    """The metadata's padding bytes are zeros, not what the memory held before; else the hash differs by chance."""
+    n = 2000
+    for _ in range(20):
+        dirt = [np.full(n * 24, 255, dtype=np.uint8) for _ in range(4)]
+        with BetonWriter(tmp_path / "x.beton", n) as writer:
+            for i in range(n):
+                writer.add(i, i, RAW, 1, 1, b"abc")
+            del dirt
+        rows = np.fromfile(tmp_path / "x.beton", dtype=np.uint8, count=n * 24, offset=METADATA).reshape(n, 24)
+        assert not rows[:, 13:16].any()
+
+
+def test_writer_leaves_nothing_behind(tmp_path):
+    path = tmp_path / "x.beton"
+    with pytest.raises(KeyboardInterrupt), BetonWriter(path, 2) as writer:
+        writer.add(0, 0, RAW, 1, 1, b"abc")
+        assert os.listdir(tmp_path) == [f".x.beton.tmp-{os.getpid()}"]
+        raise KeyboardInterrupt
+    with pytest.raises(ValueError, match="1 samples were neither"), BetonWriter(path, 2) as writer:
+        writer.add(0, 0, RAW, 1, 1, b"abc")
+    assert os.listdir(tmp_path) == []
+
+
+def test_sigint_leaves_nothing_behind(tmp_path):
+    source = tree(tmp_path / "in", a=1)
+    picture(0, 1000, 1000).save(source / "a" / "000.jpg")
+    for i in range(1, 3000):
+        os.link(source / "a" / "000.jpg", source / "a" / f"{i:04}.jpg")
+    out = tmp_path / "out"
+    code = "import sys; from timecat.data.write import main; main(sys.argv[1:])"
+    process = subprocess.Popen([sys.executable, "-c", code, str(source), str(out)], stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 20
+    while not (out.exists() and any(".train.beton.tmp-" in name for name in os.listdir(out))):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=10) != 0
+    assert os.listdir(out) == []

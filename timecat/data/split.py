@@ -1,0 +1,36 @@
+"""A stratified, seeded split: what is held out of a training set for choosing hyperparameters."""
+
+import numpy as np
+
+from timecat.errors import UserError
+
+
+def stratified_split(labels: np.ndarray, fraction: float, seed: int, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Split the indices of `labels` in two, class by class.
+
+    Args:
+        labels: int array of shape (n,).
+        fraction: share of each class that is held out, in (0, 1); at least one image of every class lands on each side.
+        seed: the split is a function of (labels, fraction, seed) alone.
+        name: what the labels belong to, for the error.
+
+    Returns:
+        (kept, held_out): sorted int64 indices that partition range(n).
+
+    Raises:
+        UserError: a class has fewer than two images, or the fraction lies outside (0, 1).
+    """
+    if not 0.0 < fraction < 1.0:
+        raise UserError(f"{name}: a fraction of {fraction} cannot be held out; choose one between 0 and 1")
+    rng = np.random.default_rng(seed)
+    held_out = []
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label)
+        if len(members) < 2:
+            raise UserError(
+                f"{name}: class {label} has one image, so none can be held out; add images or remove the class"
+            )
+        count = min(max(round(fraction * len(members)), 1), len(members) - 1)
+        held_out.append(rng.permutation(members)[:count])
+    held = np.sort(np.concatenate(held_out)).astype(np.int64)
+    return np.setdiff1d(np.arange(len(labels), dtype=np.int64), held), held
