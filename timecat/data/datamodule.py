@@ -1,0 +1,195 @@
+"""The LightningDataModule over .beton files: train and eval views of a training, a held-out and a test set."""
+
+import os
+from typing import Any, Literal
+
+import lightning as L
+import numpy as np
+import torch
+
+from timecat.data.beton import Beton, read_beton
+from timecat.data.loader import BetonLoader
+from timecat.data.root import data_root
+from timecat.data.split import stratified_split
+from timecat.data.views import CIFAR_MEAN, CIFAR_STD, EVAL_VIEWS, IMAGENET_MEAN, IMAGENET_STD, TRAIN_VIEWS, View
+from timecat.errors import UserError
+
+NORMALISATION = {"imagenet": (IMAGENET_MEAN, IMAGENET_STD), "small": (CIFAR_MEAN, CIFAR_STD)}
+SPLIT_SEED = 0  # what is held out is the same for every member
+
+
+class ImageData(L.LightningDataModule):
+    """Images from .beton files, decoded, cropped and flipped by FFCV's kernels, normalised on the device.
+
+    Batches are (images float32 (b, 3, resolution, resolution) in channels_last, labels int64 (b,), indices int64 (b,)).
+    Order and augmentation are functions of (seed, epoch, sample index) alone.
+
+    Args:
+        train: training file, relative to the root.
+        val: validation file; without one, `holdout` of the training file is held out.
+        test: test file, read by `test` and `probe` alone.
+        root: where the files lie; else the environment's TIMECAT_DATA, else ./data.
+        source: what `timecat run` makes missing files from, as in `timecat write SOURCE`; without one, they must exist.
+        batch_size: global training batch, over all devices and accumulated batches of a step.
+        eval_batch_size: images per device where no gradients are needed.
+        resolution: side of what the network sees, in pixels.
+        view: presets of crops and normalisation. `imagenet`: RandomResizedCrop and flip to train, central 224/256 to
+            evaluate, ImageNet's mean and deviation. `small`: shifts by up to 4 pixels and flip to train, the whole
+            image to evaluate, CIFAR's mean and deviation.
+        augment: train with the preset's training view, or with its evaluation view.
+        flip, padding, scale: instead of the preset's.
+        holdout: share of the training file that is held out, stratified and the same for every seed.
+        subset: images of the training file that are used at all, stratified; all where not given.
+        train_images: images the training file must hold; lets `timecat plan` count epochs before the file is there.
+        num_classes: labels must be below it; set by the model.
+        seed: of order and augmentation; set by the study.
+        workers: decoding threads per process; without a number, a core is left to each training process.
+    """
+
+    def __init__(
+        self,
+        train: str,
+        val: str | None = None,
+        test: str | None = None,
+        root: str | None = None,
+        source: str | None = None,
+        batch_size: int = 256,
+        eval_batch_size: int = 256,
+        resolution: int = 224,
+        view: Literal["imagenet", "small"] = "imagenet",
+        augment: bool = True,
+        flip: bool | None = None,
+        padding: int | None = None,
+        scale: tuple[float, float] | None = None,
+        holdout: float = 0.0,
+        subset: int | None = None,
+        train_images: int | None = None,
+        num_classes: int | None = None,
+        seed: int = 0,
+        workers: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.root = data_root(root)
+        self.files = {name: self.root / file for name, file in (("train", train), ("val", val), ("test", test)) if file}
+        self.source = source
+        self.batch_size, self.eval_batch_size, self.resolution = batch_size, eval_batch_size, resolution
+        self.holdout, self.subset, self.train_images = holdout, subset, train_images
+        self.num_classes, self.seed = num_classes, seed
+        self.workers = workers or max(1, len(os.sched_getaffinity(0)) - 1)
+        self.eval_view = EVAL_VIEWS[view]
+        preset = TRAIN_VIEWS[view] if augment else self.eval_view
+        changes = {"flip": flip, "padding": padding, "scale": scale}
+        self.train_view = View(**{**vars(preset), **{k: v for k, v in changes.items() if v is not None}})
+        mean, std = NORMALISATION[view]
+        self.mean, self.std = torch.tensor(mean) * 255, torch.tensor(std) * 255
+        self._betons: dict[str, Beton] = {}
+        self._split: tuple[np.ndarray, np.ndarray] | None = None
+
+    def beton(self, name: str) -> Beton:
+        """The index of the file of a split.
+
+        Raises:
+            UserError: no such file, a damaged one, labels beyond num_classes, or another number of images than stated.
+        """
+        if name not in self.files:
+            raise UserError(f"data.{name} is not given; name the .beton file of this split")
+        if name not in self._betons:
+            beton = read_beton(self.files[name])
+            if self.num_classes is not None and beton.num_classes > self.num_classes:
+                raise UserError(
+                    f"{beton.path}: label {beton.num_classes - 1} is out of range; the model has "
+                    f"{self.num_classes} classes (model.num_classes)"
+                )
+            if name == "train" and self.train_images not in (None, len(beton)):
+                raise UserError(
+                    f"{beton.path}: holds {len(beton):,} images, data.train_images says "
+                    f"{self.train_images:,}; mend the one that is wrong"
+                )
+            self._betons[name] = beton
+        return self._betons[name]
+
+    def split(self) -> tuple[np.ndarray, np.ndarray]:
+        """(indices to train on, indices held out) of the training file, int64; the second is empty without holdout."""
+        if self._split is None:
+            beton = self.beton("train")
+            name, indices = str(beton.path), np.arange(len(beton), dtype=np.int64)
+            if self.subset is not None and self.subset < len(beton):
+                _, indices = stratified_split(beton.labels, self.subset / len(beton), SPLIT_SEED, name)
+            held = indices[:0]
+            if self.holdout:
+                kept, out = stratified_split(beton.labels[indices], self.holdout, SPLIT_SEED, name)
+                indices, held = indices[kept], indices[out]
+            self._split = indices, held
+        return self._split
+
+    def setup(self, stage: str) -> None:
+        for name in {"fit": ("train", "val"), "validate": ("val",), "test": ("test",)}.get(stage, ()):
+            if name in self.files:
+                self.beton(name)
+
+    def _devices(self) -> dict[str, Any]:
+        if self.trainer is None:
+            return {}
+        cuda = self.trainer.strategy.root_device.type == "cuda"
+        return {"rank": self.trainer.global_rank, "world": self.trainer.world_size, "pin": cuda}
+
+    def eval_loader(self, name: str, indices: np.ndarray) -> BetonLoader:
+        """The given samples of a split as evaluation sees them, in order, this rank's share, none twice."""
+        return BetonLoader(
+            self.beton(name),
+            indices,
+            view=self.eval_view,
+            resolution=self.resolution,
+            batch_size=self.eval_batch_size,
+            workers=self.workers,
+            **self._devices(),
+        )
+
+    def train_loader(self, seed: int) -> BetonLoader:
+        """Shuffled, augmented batches of this rank.
+
+        Raises:
+            UserError: the global batch is no multiple of devices x accumulated batches.
+        """
+        world = self.trainer.world_size if self.trainer else 1
+        accumulate = self.trainer.accumulate_grad_batches if self.trainer else 1
+        if self.batch_size % (world * accumulate):
+            raise UserError(
+                f"data.batch_size {self.batch_size} cannot be shared by {world} devices x {accumulate} "
+                "accumulated batches; choose a multiple"
+            )
+        return BetonLoader(
+            self.beton("train"),
+            self.split()[0],
+            view=self.train_view,
+            resolution=self.resolution,
+            batch_size=self.batch_size // (world * accumulate),
+            seed=seed,
+            shuffle=True,
+            drop_last=True,
+            workers=self.workers,
+            **self._devices(),
+        )
+
+    def train_dataloader(self) -> BetonLoader:
+        return self.train_loader(self.seed)
+
+    def val_dataloader(self) -> BetonLoader | list:
+        if "val" in self.files:
+            return self.eval_loader("val", np.arange(len(self.beton("val")), dtype=np.int64))
+        held = self.split()[1]
+        return self.eval_loader("train", held) if len(held) else []
+
+    def test_dataloader(self) -> BetonLoader:
+        return self.eval_loader("test", np.arange(len(self.beton("test")), dtype=np.int64))
+
+    predict_dataloader = test_dataloader
+
+    def on_after_batch_transfer(self, batch: tuple[torch.Tensor, ...], dataloader_idx: int) -> tuple[torch.Tensor, ...]:
+        images, *rest = batch
+        return (self.normalise(images), *rest)
+
+    def normalise(self, images: torch.Tensor) -> torch.Tensor:
+        """uint8 (b, side, side, 3) -> float32 (b, 3, side, side), channels_last, on the images' device."""
+        self.mean, self.std = self.mean.to(images.device), self.std.to(images.device)
+        return images.float().sub_(self.mean).div_(self.std).permute(0, 3, 1, 2)
