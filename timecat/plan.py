@@ -1,0 +1,87 @@
+"""`timecat plan`: what a study trains and costs, before anything is trained."""
+
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from timecat.progress import duration
+from timecat.study import Study
+
+
+def plan(study: Study, images_per_sec: float | None = None, console: Console | None = None) -> None:
+    """Print the study's cats with their budgets, and its members with their snapshots."""
+    console = console or Console()
+    images = train_images(study)
+    cats = Table(title=f"{study.name}: cats, global batch {study.batch_size:,}", title_justify="left")
+    for name in ("cat", "members", "steps each", "steps", "images", "epochs each", f"images / {study.baseline}'s"):
+        cats.add_column(name, justify="left" if name == "cat" else "right")
+    baseline = study.cats[study.baseline].images
+    for cat in study.cats.values():
+        cats.add_row(
+            cat.label,
+            str(cat.members),
+            f"{cat.steps:,}",
+            f"{cat.members * cat.steps:,}",
+            f"{cat.images:,}",
+            _epochs(cat.steps * study.batch_size, images),
+            f"{cat.images / baseline:.3f}",
+        )
+    members = Table(title="members to train", title_justify="left")
+    for name in ("member", "directory", "seed", "steps", "images", "epochs", "snapshots at"):
+        members.add_column(name, justify="left" if name in ("directory", "snapshots at") else "right")
+    if images_per_sec:
+        members.add_column("GPU-hours", justify="right")
+    for run in study.runs:
+        seen = run.steps * study.batch_size
+        row = [
+            str(run.index),
+            run.name,
+            str(run.seed),
+            f"{run.steps:,}",
+            f"{seen:,}",
+            _epochs(seen, images),
+            ", ".join(f"{step:,}" for step in run.snapshots),
+        ]
+        members.add_row(*row, *([f"{seen / images_per_sec / 3600:.1f}"] if images_per_sec else []))
+    console.print(cats)
+    if study.repetitions > 1:
+        console.print(f"{study.repetitions} repetitions of each cat, with different seeds")
+    console.print(members)
+    total = study.steps * study.batch_size
+    console.print(f"{study.steps:,} steps in all, {total:,} images, {_epochs(total, images)} epochs", highlight=False)
+    if study.horizon:
+        console.print("the schedule has a horizon, so no snapshot is shared between cats of different lengths")
+    elif study.steps != study.steps_unshared:
+        console.print(
+            f"runs share snapshots: without sharing it would be {study.steps_unshared:,} steps", highlight=False
+        )
+    if images_per_sec:
+        console.print(
+            f"{total / images_per_sec / 3600:,.1f} GPU-hours at {images_per_sec:,.0f} images/s; "
+            f"one GPU per member: {duration(_longest(study) / images_per_sec)}",
+            highlight=False,
+        )
+
+
+def _longest(study: Study) -> int:
+    return max(run.steps for run in study.runs) * study.batch_size
+
+
+def train_images(study: Study) -> int | None:
+    """Images of the training set that members train on: the config's data.train_images, else the file's own count."""
+    data = study.config.get("data") or {}
+    count = study.train_images
+    if count is None and data.get("train"):
+        from timecat.data.beton import count_images
+        from timecat.data.root import data_root
+
+        path = data_root(data.get("root")) / data["train"]
+        count = count_images(path) if Path(path).exists() else None
+    if count is None:
+        return None
+    return round(min(data.get("subset") or count, count) * (1 - (data.get("holdout") or 0.0)))
+
+
+def _epochs(seen: int, images: int | None) -> str:
+    return f"{seen / images:,.2f}" if images else "?"
