@@ -1,0 +1,103 @@
+"""What a member leaves on disk: last.ckpt to go on from, snapshot_<step>.pt to build cats of, done.json at the end."""
+
+import io
+import os
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Tensor
+
+from timecat import files
+from timecat.errors import UserError
+from timecat.progress import DONE
+from timecat.study import Run
+
+CHECKPOINT = "last.ckpt"
+
+
+class Stopped(Exception):
+    """The training stopped because it was asked to; its checkpoint lies on disk."""
+
+
+def save_snapshot(path: Path, state: dict[str, Tensor]) -> None:
+    """Write a state dict whole or not at all; equal tensors give equal bytes, whatever the file's name."""
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    files.write_bytes(path, buffer.getvalue())
+
+
+def load_snapshot(path: Path) -> dict[str, Tensor]:
+    """Read a state dict onto the CPU.
+
+    Raises:
+        UserError: no such file, or no state dict.
+    """
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such snapshot; train it with `timecat fit`") from None
+    except Exception as error:
+        raise UserError(
+            f"{path}: cannot be read as a snapshot ({str(error).splitlines()[0]:.80}); "
+            "it must be a state_dict saved by torch.save"
+        ) from None
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise UserError(f"{path}: holds no plain state_dict of tensors; save model.state_dict()")
+    return state
+
+
+class Checkpoint(L.Callback):
+    """Snapshots at the plan's steps, a checkpoint every few minutes and when `stop` is set, a marker at the end."""
+
+    def __init__(self, directory: Path, run: Run, minutes: float, batch_size: int, stop: threading.Event) -> None:
+        self.directory, self.run, self.seconds, self.stop = directory, run, 60 * minutes, stop
+        self.batch_size = batch_size
+        self.saved_at = time.monotonic()
+        self.step = -1
+
+    def on_train_batch_end(self, trainer: L.Trainer, member: L.LightningModule, *_: Any) -> None:
+        step = trainer.global_step
+        if step == self.step:  # a batch of an accumulated step
+            return
+        self.step = step
+        if step in self.run.snapshots:
+            state = member.snapshot()  # on every rank: it may read batches
+            if trainer.is_global_zero:
+                save_snapshot(self.directory / f"snapshot_{step}.pt", state)
+        if step % trainer.log_every_n_steps == 0 or self.stop.is_set():
+            late = time.monotonic() - self.saved_at > self.seconds
+            stop, late = trainer.strategy.broadcast((self.stop.is_set(), late))
+            if (stop or late) and step < self.run.steps:
+                self.save(trainer)
+            if stop and step < self.run.steps:
+                raise Stopped(f"stopped at step {step:,} of {self.run.steps:,}")
+
+    def save(self, trainer: L.Trainer) -> None:
+        """Save under a temporary name, then rename: a kill leaves the last checkpoint or this one."""
+        temporary = self.directory / f".{CHECKPOINT}.tmp"
+        trainer.save_checkpoint(temporary)
+        if trainer.is_global_zero:
+            os.replace(temporary, self.directory / CHECKPOINT)
+        self.saved_at = time.monotonic()
+
+    def on_train_end(self, trainer: L.Trainer, member: L.LightningModule) -> None:
+        if trainer.global_step < self.run.steps:
+            return
+        self.save(trainer)
+        if trainer.is_global_zero:
+            snapshots = {str(step): files.sha256(self.directory / f"snapshot_{step}.pt") for step in self.run.snapshots}
+            metrics = {key: float(value) for key, value in trainer.callback_metrics.items() if key.startswith("val/")}
+            files.write_json(
+                self.directory / DONE,
+                {
+                    "step": self.run.steps,
+                    "images": self.run.steps * self.batch_size,
+                    "seed": self.run.seed,
+                    "metrics": metrics,
+                    "snapshots": snapshots,
+                },
+            )
