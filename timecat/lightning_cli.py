@@ -1,0 +1,173 @@
+"""LightningCLI for members (`study` configs) and for probes on images (`probe` configs)."""
+
+import logging
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+from jsonargparse import ArgumentError
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+
+from timecat.config import read_probe_config
+from timecat.data.datamodule import ImageData
+from timecat.errors import UserError
+from timecat.linear_probe import LinearProbe
+from timecat.member import Member
+from timecat.probe import ProbeConfig
+from timecat.study import Run, StudyConfig
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
+
+
+def quiet_lightning() -> None:
+    """One line per member is enough: Lightning's tips and device banners repeat for every one."""
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", module=r"lightning\.", category=UserWarning)
+    warnings.filterwarnings("ignore", message=".*isinstance.*LeafSpec.*")
+
+
+class _CLI(LightningCLI):
+    """LightningCLI whose errors are one line."""
+
+    def __init__(self, model: type[LightningModule], arguments: list[str], run: bool) -> None:
+        # LightningCLI warns where both `args` and a command line are there; ours is the rest of that command line.
+        warnings.filterwarnings("ignore", message="LightningCLI's args parameter")
+        if not run:
+            quiet_lightning()
+        try:
+            super().__init__(
+                model,
+                ImageData,
+                save_config_kwargs={"overwrite": True},  # a requeued run writes it again
+                seed_everything_default=0 if run else False,
+                parser_kwargs={
+                    "exit_on_error": False,
+                    **{name: {"exit_on_error": False} for name in self.subcommands()},
+                },
+                args=arguments,
+                run=run,
+            )
+        except ArgumentError as error:
+            raise UserError(_one_line(error)) from None
+
+
+class StudyCLI(_CLI):
+    """Parses a study's config once; makes the module, the data and the trainer of each of its members."""
+
+    def __init__(self, arguments: list[str]) -> None:
+        super().__init__(Member, arguments, run=False)
+        self.study_config = self.config
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        parser.add_argument("--study", type=StudyConfig)
+
+    def instantiate_classes(self) -> None:
+        """Nothing yet: each member has a seed, a horizon and perhaps a model of its own."""
+
+    def instantiate(self, run: Run) -> tuple[Member, ImageData, dict[str, Any]]:
+        """The run's module and data, and the trainer section with its classes instantiated."""
+        changes = {
+            "model": {**run.model, "steps": run.steps},
+            "data": {
+                "seed": run.seed,
+                "num_classes": run.model.get("num_classes", self.study_config.model.num_classes),
+            },
+        }
+        try:
+            self.config = self.parser.parse_object(changes, cfg_base=self.study_config)
+        except ArgumentError as error:
+            raise UserError(_one_line(error)) from None
+        self.__dict__.pop("config_dump", None)  # LightningCLI's copy, which becomes the module's hyperparameters
+        instance = self.parser.instantiate_classes(self.config)
+        return instance.model, instance.data, instance.trainer.as_dict()
+
+    def trainer(self, settings: dict[str, Any], *, callbacks: list[Any], **ours: Any) -> Trainer:
+        given = settings.pop("callbacks", None) or []
+        return Trainer(**{**settings, **ours}, callbacks=[*(given if isinstance(given, list) else [given]), *callbacks])
+
+
+class MemberCLI(_CLI):
+    """Lightning's own subcommands on one member, such as `timecat validate --config … --ckpt_path …`."""
+
+    def __init__(self, arguments: list[str]) -> None:
+        super().__init__(Member, arguments, run=True)
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        parser.add_argument("--study", type=StudyConfig | None, default=None)
+        parser.link_arguments("model.num_classes", "data.num_classes")
+        parser.link_arguments("seed_everything", "data.seed")
+
+
+class ProbeCLI(_CLI):
+    """A linear probe on images; with run=False only its config is parsed."""
+
+    def __init__(self, arguments: list[str], run: bool = True) -> None:
+        self._run = run
+        super().__init__(LinearProbe, arguments, run=run)
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        parser.add_argument("--probe", type=ProbeConfig, default=ProbeConfig())
+        parser.link_arguments("model.num_classes", "data.num_classes")
+        parser.link_arguments("seed_everything", "data.seed")
+
+    def instantiate_classes(self) -> None:
+        if self._run:
+            super().instantiate_classes()
+
+
+def lightning(command: str, arguments: list[str], probe: bool) -> None:
+    """Run a subcommand of LightningCLI on a probe's or a member's config."""
+    (ProbeCLI if probe else MemberCLI)([command, *arguments])
+
+
+@dataclass(frozen=True)
+class ProbeSettings:
+    """What the fast path takes of a probe's config: the same keys as LightningCLI reads for a probe on images."""
+
+    data: ImageData
+    classes: int
+    lr: float
+    epochs: int
+    seed: int
+    weight_decays: list[float]
+    refit: bool
+
+    @classmethod
+    def read(cls, path: str) -> "ProbeSettings":
+        """Parse the config as `timecat fit --config` would.
+
+        Raises:
+            UserError: no probe's config, an unknown key, a wrong type, no test file, or nothing held out.
+        """
+        read_probe_config(path)
+        config = ProbeCLI(["--config", path], run=False).config
+        data = ImageData(**config.data.as_dict())
+        if not data.holdout:
+            raise UserError(
+                f"{path}: data.holdout is 0, but weight decay and epoch are chosen on held-out data; set 0.2"
+            )
+        return cls(
+            data,
+            config.model.num_classes,
+            config.model.lr,
+            config.trainer.max_epochs or 28,
+            data.seed,
+            config.probe.weight_decays,
+            config.probe.refit,
+        )
+
+    def heads(self) -> dict[str, Any]:
+        """What the heads are a function of, beside the features."""
+        return {
+            "lr": self.lr,
+            "epochs": self.epochs,
+            "batch_size": self.data.batch_size,
+            "seed": self.seed,
+            "holdout": self.data.holdout,
+            "weight_decays": self.weight_decays,
+            "refit": self.refit,
+        }
