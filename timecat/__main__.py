@@ -1,0 +1,5 @@
+import sys
+
+from timecat.cli import main
+
+sys.exit(main())

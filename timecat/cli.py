@@ -1,0 +1,153 @@
+"""The command `timecat`. Commands that need neither torch nor Lightning import neither and answer at once."""
+
+import os
+import sys
+from typing import Any
+
+from timecat import __version__
+from timecat.config import read_config, split_arguments
+from timecat.errors import UserError
+
+HELP = """\
+usage: timecat COMMAND [--config FILE] [--section.key VALUE ...]
+
+Time-Cat: train N short members instead of one long one, concatenate their frozen features, probe.
+
+the whole study
+  run       write missing data, train members, probe, report; goes on where it was stopped
+  plan      members, snapshots, steps, images, epochs; --images-per-sec N adds hours
+  status    what is finished, running or missing
+its stages
+  write     data set -> .beton files (timecat write --help)
+  fit       train members: all that are unfinished, --member K alone, or SLURM_ARRAY_TASK_ID's
+  probe     features once, then linear heads on every cat
+  report    table, report.md, report.png and TensorBoard from the results on disk
+Lightning's own, on a member's or a probe's config
+  fit, validate, test, predict    timecat fit --config configs/probe/digits.yaml; timecat fit --help lists every key
+
+example: timecat run --config configs/demo.yaml
+"""
+LIGHTNING = ("fit", "validate", "test", "predict")
+EXIT_USER_ERROR = 2
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command and return its exit status; 2 after one line on stderr where the input is at fault."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    try:
+        return _dispatch(arguments)
+    except UserError as error:
+        print(f"timecat: {error}", file=sys.stderr)
+        return EXIT_USER_ERROR
+    except KeyboardInterrupt:
+        print("timecat: stopped; the same command goes on from what is finished", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def _dispatch(arguments: list[str]) -> int:
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(HELP, end="")
+        return 0
+    command, *rest = arguments
+    if command in ("-V", "--version"):
+        print(f"timecat {__version__}")
+        return 0
+    if command == "write":
+        from timecat.data.write import main as write
+
+        return write(rest)
+    if command in LIGHTNING:
+        return _lightning(command, rest)
+    if command not in ("run", "plan", "status", "probe", "report"):
+        from difflib import get_close_matches
+
+        close = get_close_matches(command, ["run", "plan", "status", "write", "probe", "report", *LIGHTNING], 1)
+        raise UserError(
+            f"no command {command!r}" + (f"; did you mean {close[0]}?" if close else "; see timecat --help")
+        )
+    if "-h" in rest or "--help" in rest:
+        print(HELP, end="")
+        return 0
+    configs, overrides, others = split_arguments(rest)
+    options = _options(command, others)
+    config = read_config(configs, overrides)
+
+    from timecat.study import Study
+
+    study = Study(config)
+    if command == "plan":
+        from timecat.plan import plan
+
+        plan(study, images_per_sec=options.get("images_per_sec"))
+    elif command == "status":
+        from timecat.status import status
+
+        status(study)
+    elif command == "report":
+        from timecat.report import report
+
+        report(study)
+    elif command == "probe":
+        from timecat.probe import probe
+
+        probe(study)
+    else:
+        from timecat.run import run
+
+        return run(study, rest)
+    return 0
+
+
+def _options(command: str, others: list[str]) -> dict[str, Any]:
+    """What is left of the command line after configs and overrides; only `plan` and `fit` have options of their own."""
+    known: dict[str, dict[str, type]] = {
+        "plan": {"--images-per-sec": float},
+        "fit": {"--member": int, "--slots": int, "--slot": int},
+    }
+    options: dict[str, Any] = {}
+    rest = list(others)
+    while rest:
+        name, has_value, value = rest.pop(0).partition("=")
+        kind = known.get(command, {}).get(name)
+        if kind is None:
+            raise UserError(f"timecat {command}: unknown argument {name!r}; see timecat --help")
+        if not has_value:
+            value = rest.pop(0) if rest else ""
+        try:
+            options[name[2:].replace("-", "_")] = kind(value)
+        except ValueError:
+            raise UserError(f"timecat {command}: {name} needs a number, not {value!r}") from None
+    return options
+
+
+def _lightning(command: str, arguments: list[str]) -> int:
+    """A study's `fit` trains its members; everything else is LightningCLI on a member's or a probe's config."""
+    configs, overrides, others = split_arguments(arguments)
+    informs = any(name.startswith(("-h", "--help", "--print_config", "--print_shtab")) for name in others)
+    config = read_config(configs, overrides) if configs else {}
+    if command == "fit" and "study" in config and not informs:
+        from timecat.fit import fit
+        from timecat.study import Study
+
+        options = _options("fit", others)
+        task = os.environ.get("SLURM_ARRAY_TASK_ID")
+        if "member" not in options and "slot" not in options and task is not None:
+            if not task.isdigit():
+                raise UserError(f"SLURM_ARRAY_TASK_ID is {task!r}; it must be the number of a member")
+            options["member"] = int(task)
+        forwarded = [argument for path in configs for argument in ("--config", path)]
+        forwarded += [f"--{key}={value}" for key, value in overrides.items()]
+        return fit(
+            Study(config), forwarded, member=options.get("member"), slots=options.get("slots"), slot=options.get("slot")
+        )
+    if not configs and not informs:
+        raise UserError(
+            f"timecat {command}: no config given; add --config configs/demo.yaml, or see timecat fit --help"
+        )
+    from timecat.lightning_cli import lightning
+
+    lightning(command, arguments, probe="probe" in config)
+    return 0
