@@ -143,6 +143,12 @@ def _lightning(command: str, arguments: list[str]) -> int:
         return fit(
             Study(config), forwarded, member=options.get("member"), slots=options.get("slots"), slot=options.get("slot")
         )
+    if command == "fit" and informs and not configs:
+        print(
+            "a study's config takes, beside the keys below:\n"
+            "  --member K    train the plan's member K alone\n"
+            "  --slots N     members trained at once (study.slots; one per GPU, one on a CPU)\n"
+        )
     if not configs and not informs:
         raise UserError(
             f"timecat {command}: no config given; add --config configs/demo.yaml, or see timecat fit --help"

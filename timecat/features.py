@@ -12,21 +12,12 @@ from torch import nn
 
 from timecat import files
 from timecat.checkpoint import load_snapshot
-from timecat.data.beton import Beton
 from timecat.data.datamodule import ImageData
 from timecat.errors import UserError
 from timecat.resnet import resnet_from_state
 from timecat.study import Run, Study
 
 MEMBERS_AT_ONCE = 8  # whose backbones share one decode of each image
-
-
-def data_key(beton: Beton) -> str:
-    """A hash of the file's index: labels, sizes and places of all images."""
-    digest = hashlib.sha256()
-    for array in (beton.labels, beton.modes, beton.heights, beton.widths, beton.offsets, beton.sizes):
-        digest.update(np.ascontiguousarray(array).tobytes())
-    return digest.hexdigest()
 
 
 class FeatureStore:
@@ -53,7 +44,7 @@ class FeatureStore:
         }
         self._keys = {
             split: {
-                "data": data_key(data.beton(split)),
+                "data": data.beton(split).fingerprint(),
                 "view": view,
                 "images": hashlib.sha256(indices.tobytes()).hexdigest(),
             }

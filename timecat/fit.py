@@ -16,10 +16,22 @@ from rich.console import Console
 from rich.live import Live
 
 from timecat import files, progress
+from timecat.data.beton import count_images
+from timecat.data.root import data_root
 from timecat.errors import UserError
 from timecat.study import Run, Study
 
 RECIPE = "recipe.json"
+FILE = "data.train's content"  # a key of the recipe that only the file itself can tell
+WITHOUT_EFFECT = {
+    "workers",
+    "root",
+    "source",
+    "val",
+    "test",
+    "eval_batch_size",
+    "train_images",
+}  # data keys, on weights
 STOPPED = 130  # what a shell reports of a program that Ctrl-C ended
 
 
@@ -36,6 +48,7 @@ def fit(study: Study, arguments: list[str], *, member: int | None, slots: int | 
         The exit status: 0 where all are finished, 130 where the training was asked to stop, 1 where a member failed.
     """
     runs = sorted(study.runs, key=lambda run: work(study, run), reverse=True) if member is None else [study.run(member)]
+    check_data(study)
     unfinished = [run for run in runs if not progress.is_finished(study.directory / run.name, run)]
     for run in runs:
         check_recipe(study, run)
@@ -73,6 +86,16 @@ def devices_per_member(study: Study) -> int:
     return devices if isinstance(devices, int) and devices > 0 else 1
 
 
+def check_data(study: Study) -> None:
+    """Refuse a study whose files are missing or damaged, before anything is started."""
+    data = study.config.get("data") or {}
+    if not data.get("train"):
+        raise UserError("data.train is missing; name the .beton file to train on")
+    for split in ("train", "val"):
+        if data.get(split):
+            count_images(data_root(data.get("root")) / data[split])
+
+
 def save_plan(study: Study) -> None:
     if files.read_json(study.directory / "study.json") != study.resolved():
         files.write_json(study.directory / "study.json", study.resolved())
@@ -80,7 +103,8 @@ def save_plan(study: Study) -> None:
 
 def recipe(study: Study, run: Run) -> dict[str, Any]:
     """Everything of the config that a member's weights are a function of, flat, by dotted key."""
-    data = {k: v for k, v in (study.config.get("data") or {}).items() if k not in ("workers", "root", "source")}
+    given = study.config.get("data") or {}
+    data = {k: v for k, v in given.items() if k not in WITHOUT_EFFECT}
     trainer = study.config.get("trainer") or {}
     sections = {
         "model": {**(study.config.get("model") or {}), **run.model},
@@ -93,19 +117,27 @@ def recipe(study: Study, run: Run) -> dict[str, Any]:
     return {"seed": run.seed, **({"steps": run.steps} if study.horizon else {}), **flat}
 
 
+def trained_with(directory: Path) -> dict[str, Any]:
+    """The recipe of what lies in a member's directory; empty where nothing was trained there."""
+    if not (directory / "last.ckpt").exists() and not any(directory.glob("snapshot_*.pt")):
+        return {}
+    return files.read_json(directory / RECIPE) or {}
+
+
 def check_recipe(study: Study, run: Run) -> None:
     """Refuse to go on with, or to count as finished, what another recipe trained.
 
     Raises:
         UserError: naming the first key that differs.
     """
-    path = study.directory / run.name / RECIPE
-    before, now = files.read_json(path), recipe(study, run)
-    if before is None or before == now:
+    directory = study.directory / run.name
+    before, now = trained_with(directory), recipe(study, run)
+    before.pop(FILE, None)
+    if not before or before == now:
         return
     key = next(key for key in [*before, *now] if before.get(key) != now.get(key))
     raise UserError(
-        f"{path.parent} was trained with {key} {before.get(key)!r}, the config says {now.get(key)!r}; "
+        f"{directory} was trained with {key} {before.get(key)!r}, the config says {now.get(key)!r}; "
         "choose another study.name, or put the config back"
     )
 
@@ -136,7 +168,7 @@ def live_table(study: Study, enabled: bool) -> Iterator[None]:
 
 def say_finished(study: Study, run: Run) -> None:
     """A line per member where nobody looks at the live table."""
-    if Console(stderr=True).is_terminal:
+    if Console(stderr=True).is_terminal or not is_first_rank():
         return
     state = progress.state_of(study, run)
     print(
@@ -181,7 +213,7 @@ def _train_here(study: Study, runs: list[Run], arguments: list[str], slots: int)
     with stop_on_signal() as stop:
         for run in runs:
             directory = study.directory / run.name
-            held = progress.lock(directory)
+            held = progress.lock(directory) if is_first_rank() else -1
             if held is None:
                 left_to_others.append(run)
                 continue
@@ -194,27 +226,41 @@ def _train_here(study: Study, runs: list[Run], arguments: list[str], slots: int)
                 print(f"timecat: {run.name} {stopped}; the same command goes on from there", file=sys.stderr)
                 return STOPPED
             finally:
-                os.close(held)
+                if held != -1:
+                    os.close(held)
     for run in left_to_others:
         print(f"timecat: {run.name} is being trained by another process", file=sys.stderr)
     return 0
 
 
+def is_first_rank() -> bool:
+    """Whether this process speaks for its member, where several train it by DDP."""
+    rank = next((os.environ[key] for key in ("RANK", "SLURM_PROCID", "LOCAL_RANK") if key in os.environ), "0")
+    return rank == "0"
+
+
 def train_member(study: Study, run: Run, cli: Any, stop: threading.Event) -> None:
     """Train one member to its last step, from its checkpoint where there is one."""
     import lightning as L
+    import torch
     from lightning.pytorch.loggers import TensorBoardLogger
 
     from timecat.checkpoint import CHECKPOINT, Checkpoint
     from timecat.progress_callback import ProgressCallback
 
     directory = study.directory / run.name
-    files.write_json(directory / RECIPE, recipe(study, run))
     L.seed_everything(run.seed, verbose=False)
     member, data, trainer_settings = cli.instantiate(run)
+    content = data.beton("train").fingerprint()
+    if trained_with(directory).get(FILE, content) != content:
+        raise UserError(
+            f"{data.files['train']}: is not the file that {directory} was trained on; choose another study.name"
+        )
+    files.write_json(directory / RECIPE, {**recipe(study, run), FILE: content})
     checkpoint = directory / CHECKPOINT
     resume = str(checkpoint) if checkpoint.exists() else None
-    logger = TensorBoardLogger(study.directory, name=run.name, version="", purge_step=None)
+    step = torch.load(resume, mmap=True, weights_only=True)["global_step"] if resume else None
+    logger = TensorBoardLogger(study.directory, name=run.name, version="", purge_step=step)
     callbacks = [
         ProgressCallback(directory, run, study.batch_size),
         Checkpoint(directory, run, study.checkpoint_minutes, study.batch_size, stop),
@@ -271,7 +317,11 @@ def _train_in_slots(study: Study, runs: list[Run], arguments: list[str], slots: 
             time.sleep(0.2)
     failed = [slot for slot, worker in enumerate(workers) if worker.returncode not in (0, STOPPED)]
     for slot in failed:
-        print(f"timecat: slot {slot} failed; see {study.directory / 'logs' / f'slot_{slot}.log'}", file=sys.stderr)
+        log = study.directory / "logs" / f"slot_{slot}.log"
+        last = (log.read_text(errors="replace").strip().splitlines() or ["no output"])[-1]
+        if workers[slot].returncode == 2:  # bad input, and the same for every slot
+            raise UserError(last.removeprefix("timecat: "))
+        print(f"timecat: slot {slot} failed: {last} (log: {log})", file=sys.stderr)
     if failed:
         return 1
     return STOPPED if waiting else 0

@@ -1,5 +1,6 @@
 """LightningCLI for members (`study` configs) and for probes on images (`probe` configs)."""
 
+import json
 import logging
 import warnings
 from dataclasses import dataclass
@@ -7,9 +8,10 @@ from typing import Any
 
 from jsonargparse import ArgumentError
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-from timecat.config import read_probe_config
+from timecat.config import read_probe_config, split_arguments
 from timecat.data.datamodule import ImageData
 from timecat.errors import UserError
 from timecat.linear_probe import LinearProbe
@@ -42,6 +44,7 @@ class _CLI(LightningCLI):
             super().__init__(
                 model,
                 ImageData,
+                save_config_callback=SaveConfigCallback if run and arguments[0] == "fit" else None,
                 save_config_kwargs={"overwrite": True},  # a requeued run writes it again
                 seed_everything_default=0 if run else False,
                 parser_kwargs={
@@ -53,13 +56,18 @@ class _CLI(LightningCLI):
             )
         except ArgumentError as error:
             raise UserError(_one_line(error)) from None
+        except MisconfigurationException as error:
+            raise UserError(f"trainer: {_one_line(error)}") from None
 
 
 class StudyCLI(_CLI):
     """Parses a study's config once; makes the module, the data and the trainer of each of its members."""
 
     def __init__(self, arguments: list[str]) -> None:
-        super().__init__(Member, arguments, run=False)
+        configs, overrides, others = split_arguments(arguments)
+        # the study's own keys are read by timecat.study, which knows the cats by name
+        kept = [f"--{key}={json.dumps(value)}" for key, value in overrides.items() if not key.startswith("study.")]
+        super().__init__(Member, [*(f"--config={path}" for path in configs), *kept, *others], run=False)
         self.study_config = self.config
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
@@ -78,16 +86,20 @@ class StudyCLI(_CLI):
             },
         }
         try:
-            self.config = self.parser.parse_object(changes, cfg_base=self.study_config)
+            self.config = self.parser.parse_object(changes, self.study_config)
         except ArgumentError as error:
             raise UserError(_one_line(error)) from None
         self.__dict__.pop("config_dump", None)  # LightningCLI's copy, which becomes the module's hyperparameters
-        instance = self.parser.instantiate_classes(self.config)
+        instance = self.parser.instantiate(self.config)
         return instance.model, instance.data, instance.trainer.as_dict()
 
     def trainer(self, settings: dict[str, Any], *, callbacks: list[Any], **ours: Any) -> Trainer:
         given = settings.pop("callbacks", None) or []
-        return Trainer(**{**settings, **ours}, callbacks=[*(given if isinstance(given, list) else [given]), *callbacks])
+        callbacks = [*(given if isinstance(given, list) else [given]), *callbacks]
+        try:
+            return Trainer(**{**settings, **ours}, callbacks=callbacks)
+        except (ValueError, TypeError, MisconfigurationException) as error:
+            raise UserError(f"trainer: {_one_line(error)}") from None
 
 
 class MemberCLI(_CLI):

@@ -84,10 +84,22 @@ class Member(L.LightningModule):
         self.metrics["acc1"].update(logits, labels)
         self.metrics["acc5"].update(logits, labels)
 
+    test_step = validation_step
+
     def on_validation_epoch_end(self) -> None:
+        self._log_metrics("val")
+
+    def on_test_epoch_end(self) -> None:
+        self._log_metrics("test")
+
+    def _log_metrics(self, stage: str) -> None:
         for name, metric in self.metrics.items():
-            self.log(f"val/{name}", metric.compute())
+            self.log(f"{stage}/{name}", metric.compute())
             metric.reset()
+
+    def predict_step(self, batch: tuple[Tensor, ...], batch_index: int) -> Tensor:
+        """Penultimate features (b, num_features)."""
+        return self.network.features(batch[0])
 
     def configure_optimizers(self) -> Any:
         h = self.hparams

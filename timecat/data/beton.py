@@ -4,6 +4,7 @@ A file is: a header; one descriptor a field; the samples' metadata; zeros up to 
 the allocation table, one (sample, pointer, size) an image. Pointers count from the start of the file.
 """
 
+import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,6 +56,13 @@ class Beton:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def fingerprint(self) -> str:
+        """A hash of the index: labels, modes, sizes and places of all images."""
+        digest = hashlib.sha256()
+        for array in (self.labels, self.modes, self.heights, self.widths, self.offsets, self.sizes):
+            digest.update(np.ascontiguousarray(array).tobytes())
+        return digest.hexdigest()
 
     @property
     def num_classes(self) -> int:

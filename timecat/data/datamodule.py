@@ -76,6 +76,15 @@ class ImageData(L.LightningDataModule):
         self.holdout, self.subset, self.train_images = holdout, subset, train_images
         self.num_classes, self.seed = num_classes, seed
         self.workers = workers or max(1, len(os.sched_getaffinity(0)) - 1)
+        counts = {"batch_size": batch_size, "eval_batch_size": eval_batch_size, "resolution": resolution}
+        counts |= {"subset": 1 if subset is None else subset, "workers": self.workers}
+        for key, value in counts.items():
+            if value < 1:
+                raise UserError(f"data.{key} is {value}; it must be 1 or more")
+        if padding is not None and not 0 <= padding < resolution:
+            raise UserError(f"data.padding {padding}: choose from 0 to {resolution - 1}, below the resolution")
+        if scale is not None and not 0 < scale[0] <= scale[1] <= 1:
+            raise UserError(f"data.scale {list(scale)}: give two shares of the area, 0 < low <= high <= 1")
         self.eval_view = EVAL_VIEWS[view]
         preset = TRAIN_VIEWS[view] if augment else self.eval_view
         changes = {"flip": flip, "padding": padding, "scale": scale}

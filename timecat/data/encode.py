@@ -1,5 +1,6 @@
 """One image as `timecat write` stores it: its own bytes where it is a JPEG that needs no change, else upright RGB."""
 
+import ctypes
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -8,6 +9,17 @@ import numpy as np
 from PIL import Image
 
 from timecat.data.beton import JPEG, MAX_PAGE_SIZE, MAX_SIDE, RAW
+
+try:
+    _turbojpeg = ctypes.CDLL("libturbojpeg.so.0")  # what FFCV links to
+    _turbojpeg.tjInitDecompress.restype = ctypes.c_void_p
+    _turbojpeg.tjDestroy.argtypes = [ctypes.c_void_p]
+    _turbojpeg.tjDecompress2.argtypes = [
+        *(ctypes.c_void_p, ctypes.c_char_p, ctypes.c_ulong, ctypes.c_char_p),
+        *(ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_int),
+    ]
+except OSError:
+    _turbojpeg = None
 
 RAW_SIDE = 64  # pixels: storage "auto" keeps images up to this side raw
 _ORIENTATION = 0x0112  # EXIF
@@ -79,7 +91,8 @@ def encode(item: Path | np.ndarray, settings: Settings) -> Encoded:
     else:
         source, plain_jpeg, turn, image = b"", False, None, Image.fromarray(item)
     size = settings.size(*image.size)
-    if plain_jpeg and turn is None and size == image.size and not settings.is_raw(*size):
+    unchanged = turn is None and size == image.size and not settings.is_raw(*size)
+    if plain_jpeg and unchanged and _turbojpeg_is_content(source, *size):
         return Encoded(JPEG, image.height, image.width, source, True)
     image = _rgb(image)
     if turn is not None:
@@ -94,6 +107,19 @@ def encode(item: Path | np.ndarray, settings: Settings) -> Encoded:
     stream = BytesIO()
     image.save(stream, "JPEG", quality=settings.quality)
     return Encoded(JPEG, image.height, image.width, stream.getvalue(), False)
+
+
+def _turbojpeg_is_content(source: bytes, width: int, height: int) -> bool:
+    """Whether the decoder that training uses finds nothing to say; Pillow hides libjpeg's warnings of lost data."""
+    if _turbojpeg is None:
+        return True
+    handle = _turbojpeg.tjInitDecompress()
+    pixels = ctypes.create_string_buffer(width * height * 3)
+    rgb, fast_dct = 0, 2048
+    try:
+        return not _turbojpeg.tjDecompress2(handle, source, len(source), pixels, width, 0, height, rgb, fast_dct)
+    finally:
+        _turbojpeg.tjDestroy(handle)
 
 
 def _orientation(image: Image.Image) -> int:

@@ -7,7 +7,6 @@ cached kernel serves every loader: decode, crop, resize and flip the boxes that 
 that reaches into FFCV, which pyproject.toml pins.
 """
 
-import io
 import os
 import queue
 import threading
@@ -21,10 +20,9 @@ import numba
 import numpy as np
 import torch
 from numba import types
-from PIL import Image
 
 from timecat.data import views
-from timecat.data.beton import JPEG, RAW, Beton
+from timecat.data.beton import JPEG, Beton
 from timecat.errors import UserError
 
 _threads = torch.get_num_threads()
@@ -33,6 +31,13 @@ import ffcv.libffcv  # noqa: E402 (1.0.2: the extension's C functions, by ctypes
 torch.set_num_threads(_threads)  # importing ffcv sets it to 1 (ffcv/pipeline/compiler.py)
 
 BATCHES_AHEAD = 3
+HARMLESS = (
+    "extraneous bytes before marker",
+    "unknown JFIF revision",
+)  # libjpeg's warnings at which the pixels are whole
+
+_library = ffcv.libffcv.lib
+_library.tjGetErrorStr.restype = ffcv.libffcv.ctypes.c_char_p
 
 # Named symbols, not ctypes pointers: numba caches compiled code that calls a symbol and refuses to cache a pointer.
 for _name in ("imdecode", "resize"):
@@ -45,69 +50,65 @@ _decode_jpeg = types.ExternalFunction(
 _resize_area = types.ExternalFunction("timecat_ffcv_resize", types.void(*[types.int64] * 11))
 
 
-@numba.njit(nogil=True, cache=True)
-def _fill(file, offsets, sizes, modes, heights, widths, boxes, out, failed):  # pragma: no cover (compiled)
-    """Write the view of each sample into `out`, uint8 (n, side, side, 3); `failed[i]` = 1 where a JPEG is not whole.
+# numba frees an array after its last use, and an address taken of it does not count as one: addresses are taken only in
+# functions that get the array from a caller, who still holds it. No 1-d uint8 array is written to: ffcv.Loader makes
+# numba take these for read-only in the whole process (ffcv/memory_managers/os_cache.py).
 
-    `file` is the address of the mapped file, the other arrays are rows of the index and of `views.boxes`.
+
+@numba.njit(nogil=True, cache=True)
+def _decode(data, image):
+    """Decode a JPEG's bytes into uint8 (height, width, 3); not 0 where turbojpeg has something to say."""
+    height, width, _ = image.shape
+    return _decode_jpeg(data.ctypes.data, data.size, height, width, image.ctypes.data, height, width, 0, 0, 1, 1, 0, 0)
+
+
+@numba.njit(nogil=True, cache=True)
+def _resize(image, top, bottom, left, right, out):
+    _resize_area(
+        *(0, image.ctypes.data, image.shape[0], image.shape[1], top, bottom, left, right),
+        *(out.ctypes.data, out.shape[0], out.shape[1]),
+    )
+
+
+@numba.njit(nogil=True, cache=True)
+def _see(image, box, out):
+    """Write the box of an image, black where it reaches beyond, to uint8 (side, side, 3)."""
+    height, width, _ = image.shape
+    top, left, box_height, box_width, flip = box
+    bottom, right = top + box_height, left + box_width
+    if top < 0 or left < 0 or bottom > height or right > width:
+        row0, row1, column0, column1 = max(top, 0), min(bottom, height), max(left, 0), min(right, width)
+        padded = np.zeros((box_height, box_width, 3), np.uint8)
+        padded[row0 - top : row1 - top, column0 - left : column1 - left] = image[row0:row1, column0:column1]
+        _resize(padded, 0, box_height, 0, box_width, out)
+    else:
+        _resize(image, top, bottom, left, right, out)
+    if flip:
+        side = out.shape[1]
+        for row in range(side):
+            for column in range(side // 2):
+                for channel in range(3):
+                    kept = out[row, column, channel]
+                    out[row, column, channel] = out[row, side - 1 - column, channel]
+                    out[row, side - 1 - column, channel] = kept
+
+
+@numba.njit(nogil=True, cache=True)
+def _fill(file, offsets, sizes, modes, heights, widths, boxes, out, failed):
+    """Write the view of each sample into `out`, uint8 (n, side, side, 3); `failed[i]` = 1 where turbojpeg complains.
+
+    `file` is the mapped file, read-only uint8; the other arrays are rows of the index and of `views.boxes`.
     """
-    side = out.shape[1]
     for i in range(len(offsets)):
-        height, width = heights[i], widths[i]
-        top, left, box_height, box_width, flip = boxes[i]
-        source = file + np.uintp(offsets[i])
-        decoded = np.empty((height, width, 3) if modes[i] == JPEG else (1, 1, 3), np.uint8)
+        data = file[offsets[i] : offsets[i] + sizes[i]]
         if modes[i] == JPEG:
-            code = _decode_jpeg(
-                source, sizes[i], height, width, np.uintp(decoded.ctypes.data), height, width, 0, 0, 1, 1, 0, 0
-            )
-            if code != 0:
+            image = np.empty((heights[i], widths[i], 3), np.uint8)
+            if _decode(data, image) != 0:
                 failed[i] = 1
                 continue
-            source = np.uintp(decoded.ctypes.data)
-        bottom, right = top + box_height, left + box_width
-        if top < 0 or left < 0 or bottom > height or right > width:
-            padded = np.zeros((box_height, box_width, 3), np.uint8)
-            row0, column0 = max(top, 0), max(left, 0)
-            row1, column1 = min(bottom, height), min(right, width)
-            inside = np.empty((row1 - row0, column1 - column0, 3), np.uint8)
-            _resize_area(
-                0,
-                source,
-                height,
-                width,
-                row0,
-                row1,
-                column0,
-                column1,
-                inside.ctypes.data,
-                row1 - row0,
-                column1 - column0,
-            )
-            padded[row0 - top : row1 - top, column0 - left : column1 - left] = inside
-            _resize_area(
-                0,
-                padded.ctypes.data,
-                box_height,
-                box_width,
-                0,
-                box_height,
-                0,
-                box_width,
-                out[i].ctypes.data,
-                side,
-                side,
-            )
+            _see(image, boxes[i], out[i])
         else:
-            _resize_area(0, source, height, width, top, bottom, left, right, out[i].ctypes.data, side, side)
-        if flip:
-            for row in range(side):
-                for column in range(side // 2):
-                    for channel in range(3):
-                        other = side - 1 - column
-                        kept = out[i, row, column, channel]
-                        out[i, row, column, channel] = out[i, row, other, channel]
-                        out[i, row, other, channel] = kept
+            _see(data.reshape((heights[i], widths[i], 3)), boxes[i], out[i])
 
 
 class BetonLoader:
@@ -197,7 +198,8 @@ class BetonLoader:
                     "resume with the same, or start afresh in another study.name"
                 )
         self.epoch = state["epoch"]
-        self._resume_at = state["batches_done"] % len(self)
+        self.batches_done = state["batches_done"]
+        self._resume_at = self.batches_done % len(self)
 
     def order(self) -> np.ndarray:
         """The samples that this rank visits in this epoch, int64; rank r takes every world-th of the common order."""
@@ -240,42 +242,31 @@ class BetonLoader:
         images = torch.empty(
             (len(indices), self.resolution, self.resolution, 3), dtype=torch.uint8, pin_memory=self.pin
         )
-        out, failed = images.numpy(), np.zeros(len(indices), np.uint8)
+        out, failed = images.numpy(), np.zeros(len(indices), np.int64)
         rows = (beton.offsets[indices], beton.sizes[indices], beton.modes[indices], heights, widths, boxes, out, failed)
         edges = np.linspace(0, len(indices), min(self.workers, len(indices)) + 1).astype(int)
         parts = [slice(a, b) for a, b in pairwise(edges)]
         if pool is None or len(parts) == 1:
-            _fill(self._file.ctypes.data, *rows)
+            _fill(self._file, *rows)
         else:
-            list(pool.map(lambda part: _fill(self._file.ctypes.data, *(row[part] for row in rows)), parts))
+            list(pool.map(lambda part: _fill(self._file, *(row[part] for row in rows)), parts))
         for i in np.flatnonzero(failed):
-            self._decode_again(int(indices[i]), boxes[i : i + 1], out[i : i + 1])
+            self._decode_again(int(indices[i]), boxes[i], out[i])
         return images, torch.from_numpy(beton.labels[indices]), torch.from_numpy(indices.copy())
 
     def _decode_again(self, index: int, box: np.ndarray, out: np.ndarray) -> None:
-        """turbojpeg reports warnings as failures: let Pillow decide whether the JPEG is whole."""
+        """Ask turbojpeg what was wrong with a JPEG; `timecat write` stores none of these, other writers may."""
         start, size = int(self.beton.offsets[index]), int(self.beton.sizes[index])
-        try:
-            with Image.open(io.BytesIO(self._file[start : start + size].tobytes())) as image:
-                pixels = np.ascontiguousarray(image.convert("RGB"))
-            if pixels.shape[:2] != (self.beton.heights[index], self.beton.widths[index]):
-                raise ValueError("its size is not the recorded one")
-        except Exception as error:
+        height, width = int(self.beton.heights[index]), int(self.beton.widths[index])
+        source, pixels = np.array(self._file[start : start + size]), np.empty((height, width, 3), np.uint8)
+        code = ffcv.libffcv.imdecode(source, pixels, height, width, height, width)
+        why = _library.tjGetErrorStr().decode(errors="replace")  # of this thread's last call
+        if code and not any(harmless in why for harmless in HARMLESS):
             raise UserError(
-                f"{self.beton.path}: image {index} is broken ({error}); write the file again with `timecat write`"
-            ) from None
-        one = np.ones(1, np.int64)
-        _fill(
-            pixels.ctypes.data,
-            0 * one,
-            pixels.size * one,
-            np.full(1, RAW, np.uint8),
-            pixels.shape[0] * one,
-            pixels.shape[1] * one,
-            box,
-            out,
-            np.zeros(1, np.uint8),
-        )
+                f"{self.beton.path}: image {index} is broken ({why}); write the file again with `timecat write`"
+            )
+        pixels.setflags(write=False)
+        _see(pixels, box, out)
 
 
 class _Prefetch:
