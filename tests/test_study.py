@@ -1,0 +1,137 @@
+"""A study's arithmetic, and that the commands that need no torch answer before torch could be imported."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from timecat.config import read_config, split_arguments
+from timecat.errors import UserError
+from timecat.study import Study
+
+CONFIGS = sorted(path for path in Path("configs").rglob("*.yaml") if path.parent.name != "probe")
+
+
+def study(cats, schedule="constant", batch_size=100, **more):
+    return Study(
+        {
+            "seed_everything": 3,
+            "study": {"name": "s", "cats": cats, **more},
+            "model": {"schedule": schedule},
+            "data": {"batch_size": batch_size},
+        }
+    )
+
+
+def test_runs_without_horizon_share_snapshots():
+    table = Study(read_config(["configs/table1.yaml"]))
+    assert (table.steps, table.steps_unshared) == (930_000, 1_650_000)
+    assert [run.snapshots for run in table.runs] == [
+        (80_000, 100_000, 200_000, 450_000),
+        (80_000, 100_000, 200_000),
+        (80_000, 100_000),
+        (80_000, 100_000),
+        (80_000,),
+    ]
+    cat2 = [(run.seed, step) for run, step in table.snapshots_of(table.cats["cat2"], 0)]
+    assert cat2 == [(0, 200_000), (1, 200_000)]
+
+
+def test_a_horizon_shares_nothing_and_names_the_length():
+    cats = {"cat1": {"members": 1, "steps": 80}, "cat4": {"members": 4, "steps": 20}}
+    plan = study(cats, schedule="one_cycle")
+    assert plan.steps == plan.steps_unshared == 160
+    assert [run.name for run in plan.runs] == [
+        "member_3_80",
+        "member_3_20",
+        "member_4_20",
+        "member_5_20",
+        "member_6_20",
+    ]
+    assert all(run.snapshots == (run.steps,) for run in plan.runs)
+
+
+def test_repetitions_use_other_seeds_and_the_wide_control_its_own_runs():
+    cats = {
+        "cat1": {"members": 1, "images": 4000},
+        "cat2": {"members": 2, "steps": 20},
+        "wide": {"members": 1, "steps": 40, "model": {"width": 128}},
+    }
+    plan = study(cats, repetitions=2)
+    seeds = [{run.seed for run, _ in plan.snapshots_of(plan.cats["cat2"], r)} for r in (0, 1)]
+    assert seeds == [{3, 4}, {5, 6}]
+    wide = plan.snapshots_of(plan.cats["wide"], 1)
+    assert [(run.name, run.model) for run, _ in wide] == [("wide_5", {"width": 128})]
+    assert plan.cats["cat1"].images == plan.cats["cat2"].images == 4000
+    assert len({run.name for run in plan.runs}) == len(plan.runs) == 6
+
+
+@pytest.mark.parametrize(
+    ("cats", "more", "words"),
+    [
+        ({"a": {"members": 1, "steps": 100}, "b": {"members": 2, "steps": 60}}, {}, ["1.200", "12,000", "10,000"]),
+        ({"a": {"members": 1, "images": 150}}, {}, ["150", "100 or 200"]),
+        ({"a": {"members": 0, "steps": 1}}, {}, ["a.members is 0"]),
+        ({"a": {"members": 1, "steps": 1, "images": 100}}, {}, ["steps or as images"]),
+        ({"a": {"members": 2, "steps": 1}}, {"seeds": [1]}, ["needs 2"]),
+        ({"a": {"members": 2, "steps": 1}}, {"seeds": [1, 1]}, ["needs 2"]),
+        ({"a": {"member": 2, "steps": 1}}, {}, ["a.member;"]),
+        ({"a": {"members": 2, "steps": 1}}, {"baseline": "b"}, ["'b'"]),
+    ],
+)
+def test_a_budget_that_makes_no_sense_is_refused(cats, more, words):
+    with pytest.raises(UserError) as error:
+        study(cats, **more)
+    assert all(word in str(error.value) for word in words), str(error.value)
+
+
+def test_the_papers_own_inequality_passes_and_a_reason_lifts_the_rest():
+    study({"a": {"members": 1, "steps": 450}, "b": {"members": 5, "steps": 80}})
+    study({"a": {"members": 1, "steps": 900}, "b": {"members": 5, "steps": 80}}, unequal_because="full length")
+
+
+def test_overrides_reach_into_sections():
+    configs, overrides, others = split_arguments(["--config", "configs/demo.yaml", "--model.lr=1e-3", "--member", "2"])
+    config = read_config(configs, overrides)
+    assert config["model"]["lr"] == 1e-3
+    assert config["model"]["depth"] == 10
+    assert others == ["--member", "2"]
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
+def test_every_config_plans_and_tells_its_cost(path):
+    plan = Study(read_config([str(path)]))
+    header = path.read_text().split("seed_everything")[0]
+    assert f"--config {path}" in header
+    images = {cat.images for cat in plan.cats.values()} | {plan.steps * plan.batch_size}
+    assert any(f"{count:,} images" in header for count in images), f"no true cost in the header: {images}"
+
+
+def test_all_imagenet_configs_train_the_same_recipe():
+    sections = [
+        {key: config[key] for key in ("model", "data", "trainer")}
+        for config in (read_config([f"configs/{name}.yaml"]) for name in ("cat1", "cat2", "cat4", "cat5", "table1"))
+    ]
+    assert all(section == sections[0] for section in sections)
+
+
+def test_light_commands_answer_before_torch_is_imported():
+    start = time.perf_counter()
+    subprocess.run([sys.executable, "-c", "import torch"], check=True)
+    torch_seconds = time.perf_counter() - start
+    for arguments in (
+        ["--help"],
+        ["plan", "--config", "configs/cat5.yaml"],
+        ["status", "--config", "configs/cat5.yaml"],
+    ):
+        code = (
+            "import sys; from timecat.cli import main; status = main(sys.argv[1:]); "
+            "assert not {'torch', 'lightning'} & set(sys.modules); sys.exit(status)"
+        )
+        start = time.perf_counter()
+        shown = subprocess.run([sys.executable, "-c", code, *arguments], check=True, capture_output=True, text=True)
+        assert time.perf_counter() - start < torch_seconds, arguments
+        if arguments[0] == "plan":
+            assert all(figure in shown.stdout for figure in ("80,000", "400,000", "409,600,000", "63.94")), shown.stdout
