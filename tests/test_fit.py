@@ -1,0 +1,232 @@
+"""Members that are stopped, killed, trained in slots or by two processes end as they should."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from timecat import progress
+from timecat.cli import main
+from timecat.config import read_config
+from timecat.fit import train_member
+from timecat.study import Study
+
+ONE_CYCLE = {"optimizer": "sgd", "lr": 0.1, "weight_decay": 5e-4, "schedule": "one_cycle"}
+SCHEDULE_FREE = {"optimizer": "schedule_free_adamw", "lr": 0.003, "warmup_steps": 5, "batch_norm_batches": 4}
+
+
+def write_config(path: Path, digits: Path, model: dict, cats: dict, **study) -> str:
+    """A study of digits: 800 images to train on, so an epoch of batch 32 has 25 steps."""
+    config = {
+        "seed_everything": 0,
+        "study": {"name": path.stem, "root": str(path.parent / "runs"), "cats": cats, **study},
+        "model": {"depth": 10, "width": 8, "num_classes": 10, **model},
+        "data": {
+            "root": str(digits),
+            "train": "train.beton",
+            "holdout": 0.2,
+            "view": "small",
+            "resolution": 28,
+            "batch_size": 32,
+            "padding": 2,
+        },
+        "trainer": {
+            "accelerator": "cpu",
+            "devices": 1,
+            "log_every_n_steps": 2,
+            "val_check_interval": 20,
+            "check_val_every_n_epoch": None,
+        },
+    }
+    path.write_text(yaml.safe_dump(config))
+    return str(path)
+
+
+class StopAfter:
+    """A stop request that comes true at the n-th step of this process."""
+
+    def __init__(self, steps: int) -> None:
+        self.left = steps  # asked once a step
+
+    def is_set(self) -> bool:
+        self.left -= 1
+        return self.left < 0
+
+
+def snapshots(directory: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(directory)): path.read_bytes() for path in sorted(directory.rglob("snapshot_*.pt"))}
+
+
+@pytest.mark.parametrize("model", [ONE_CYCLE, SCHEDULE_FREE], ids=["one_cycle", "schedule_free"])
+def test_a_stopped_member_goes_on_to_the_same_bits(tmp_path, digits, model):
+    from timecat.checkpoint import Stopped
+    from timecat.lightning_cli import StudyCLI
+
+    results = []
+    for name, stops in (("whole", []), ("stopped", [3, 21, 9])):  # also in the second epoch, around a validation
+        config = write_config(tmp_path / f"{name}.yaml", digits, model, {"cat1": {"members": 1, "steps": 60}})
+        study = Study(read_config([config]))
+        cli = StudyCLI(["--config", config])
+        (run,) = study.runs
+        reached = []
+        for steps in stops:
+            with pytest.raises(Stopped):
+                train_member(study, run, cli, StopAfter(steps))
+            reached.append(progress.state_of(study, run)["step"])
+        assert reached == sorted(set(reached))
+        assert not progress.is_finished(study.directory / run.name, run)
+        train_member(study, run, cli, StopAfter(10**9))
+        assert progress.is_finished(study.directory / run.name, run)
+        results.append(snapshots(study.directory))
+    assert list(results[0]) == list(results[1])
+    assert results[0] == results[1]
+
+
+def test_schedule_free_snapshots_hold_the_average_with_statistics_of_its_own(tmp_path, digits):
+    """The snapshot is as good as the validation says; with the statistics of the training weights it is not."""
+    from timecat.checkpoint import load_snapshot
+    from timecat.data.datamodule import ImageData
+    from timecat.resnet import resnet_from_state
+
+    config = write_config(tmp_path / "s.yaml", digits, SCHEDULE_FREE, {"cat1": {"members": 1, "steps": 60}})
+    assert main(["fit", "--config", config]) == 0
+    directory = tmp_path / "runs" / "s" / "member_0"
+    data = ImageData(**read_config([config])["data"], num_classes=10)
+    network = resnet_from_state(load_snapshot(directory / "snapshot_60.pt"), "s").eval()
+    right = seen = 0
+    with torch.no_grad():
+        for images, labels, _ in data.val_dataloader():
+            right += int((network(data.normalise(images)).argmax(1) == labels).sum())
+            seen += len(labels)
+    said = json.loads((directory / "done.json").read_text())["metrics"]["val/acc1"]
+    assert seen == len(data.split()[1])
+    assert right / seen == pytest.approx(said, abs=0.011)  # two images: the marker's comes from channels_last kernels
+    assert right / seen > 0.5
+    last = torch.load(directory / "last.ckpt", weights_only=True)["state_dict"]
+    trained = {key.removeprefix("network."): value for key, value in last.items() if key.startswith("network.")}
+    kept = network.state_dict()
+    assert any(not torch.equal(trained[key], kept[key]) for key in kept if key.endswith("conv1.weight"))
+
+
+def test_members_differ_by_weights_and_order_and_one_alone_is_the_same(tmp_path, digits):
+    cats = {"cat1": {"members": 1, "steps": 8}, "cat2": {"members": 2, "steps": 4}}
+    together = write_config(tmp_path / "together.yaml", digits, ONE_CYCLE, cats)
+    assert main(["fit", "--config", together]) == 0
+    alone = write_config(tmp_path / "alone.yaml", digits, ONE_CYCLE, cats)
+    assert main(["fit", "--config", alone, "--member", "1"]) == 0
+    runs = tmp_path / "runs"
+    assert [path.name for path in (runs / "alone").glob("*_*")] == ["member_0_4"]
+    kept = "member_0_4/snapshot_4.pt"
+    assert snapshots(runs / "alone") == {kept: snapshots(runs / "together")[kept]}
+    first, second = (snapshots(runs / "together")[f"member_{seed}_4/snapshot_4.pt"] for seed in (0, 1))
+    assert first != second
+
+
+def test_an_array_task_trains_its_member_and_a_finished_study_nothing(tmp_path, digits, monkeypatch, capsys):
+    config = write_config(tmp_path / "s.yaml", digits, ONE_CYCLE, {"cat2": {"members": 2, "steps": 4}})
+    for task in ("1", "0"):
+        monkeypatch.setenv("SLURM_ARRAY_TASK_ID", task)
+        assert main(["fit", "--config", config]) == 0
+        assert (tmp_path / "runs" / "s" / f"member_{task}_4" / "done.json").exists()
+    monkeypatch.delenv("SLURM_ARRAY_TASK_ID")
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "runs").rglob("*") if path.is_file()}
+    assert main(["fit", "--config", config]) == 0
+    assert "2 of 2 members are finished" in capsys.readouterr().out
+    assert before == {path: path.stat().st_mtime_ns for path in (tmp_path / "runs").rglob("*") if path.is_file()}
+
+
+def test_tensorboard_holds_each_members_loss_accuracy_and_throughput(tmp_path, digits):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    config = write_config(tmp_path / "s.yaml", digits, ONE_CYCLE, {"cat1": {"members": 1, "steps": 20}})
+    assert main(["fit", "--config", config]) == 0
+    events = EventAccumulator(str(tmp_path / "runs" / "s" / "member_0_20")).Reload()
+    wanted = {"train/loss", "train/lr", "train/images", "train/images_per_sec", "val/loss", "val/acc1", "val/acc5"}
+    assert wanted <= set(events.Tags()["scalars"])
+    assert [event.step for event in events.Scalars("train/images")] == list(range(2, 21, 2))
+    assert events.Scalars("train/images")[-1].value == 20 * 32
+    assert 0 < events.Scalars("val/acc1")[-1].value <= 1
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "timecat", *arguments]
+
+
+def test_two_slots_and_a_kill_at_any_moment_end_with_the_same_bits(tmp_path, digits):
+    """SIGKILL to a `fit` with two slots at seeded moments; what is left goes on, and nobody is left behind."""
+    cats = {"cat1": {"members": 1, "steps": 1200}, "cat2": {"members": 2, "steps": 600}}
+    results = []
+    for name, kills in (("whole", 0), ("killed", 2)):
+        config = write_config(tmp_path / f"{name}.yaml", digits, ONE_CYCLE, cats, slots=2, checkpoint_minutes=0.01)
+        runs = tmp_path / "runs" / name
+        moments = random.Random(7)
+        for _ in range(kills):
+            process = subprocess.Popen(command("fit", "--config", config), stderr=subprocess.PIPE)
+            wait_until(lambda runs=runs: list(runs.glob("*/progress.json")), 120)
+            time.sleep(moments.uniform(0.5, 6.0))
+            assert process.poll() is None, "it ended before the kill: no test"
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            wait_until(lambda runs=runs: not any(progress.is_locked(path.parent) for path in runs.glob("*/lock")), 20)
+            assert not all((path.parent / "done.json").exists() for path in runs.glob("*/lock"))
+            for path in runs.glob("*/progress.json"):
+                path.unlink()
+        done = subprocess.run(command("fit", "--config", config), capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr
+        assert {path.parent.name for path in runs.glob("*/done.json")} == {
+            "member_0_1200",
+            "member_0_600",
+            "member_1_600",
+        }
+        results.append(snapshots(runs))
+    assert results[0] == results[1]
+
+
+def wait_until(ready, seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while not ready():
+        assert time.monotonic() < end, "nothing happened in time"
+        time.sleep(0.05)
+
+
+def test_two_processes_train_one_member_as_one_does(tmp_path, digits):
+    """DDP over gloo: the global batch stays, every process sees its share, the losses agree up to BatchNorm's."""
+    losses = {}
+    for devices in (1, 2):
+        name = f"on{devices}"
+        config = write_config(tmp_path / f"{name}.yaml", digits, ONE_CYCLE, {"cat1": {"members": 1, "steps": 30}})
+        more = ["--trainer.devices", "2", "--trainer.strategy", "ddp"] if devices == 2 else []
+        environment = {key: value for key, value in os.environ.items() if key not in ("LOCAL_RANK", "MASTER_PORT")}
+        ended = subprocess.run(
+            command("fit", "--config", config, "--member", "0", "--trainer.sync_batchnorm", "false", *more),
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=240,
+        )
+        assert ended.returncode == 0, ended.stderr
+        from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+        events = EventAccumulator(str(tmp_path / "runs" / name / "member_0_30")).Reload()
+        losses[devices] = [event.value for event in events.Scalars("train/loss")]
+        assert events.Scalars("train/images")[-1].value == 30 * 32
+    assert len(losses[1]) == len(losses[2]) == 15
+    assert losses[2][0] == pytest.approx(losses[1][0], abs=0.25)
+    assert losses[2][-1] < 0.8 * losses[2][0]
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_member_trains_on_a_gpu(tmp_path, digits):
+    config = write_config(tmp_path / "s.yaml", digits, ONE_CYCLE, {"cat1": {"members": 1, "steps": 60}})
+    assert main(["fit", "--config", config, "--trainer.accelerator", "gpu", "--trainer.precision", "bf16-mixed"]) == 0
+    metrics = json.loads((tmp_path / "runs" / "s" / "member_0_60" / "done.json").read_text())["metrics"]
+    assert metrics["val/acc1"] > 0.5

@@ -1,0 +1,181 @@
+"""`timecat run` from a source to the report, interrupted on the way, and again."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from timecat.cli import main
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory) -> Path:
+    """A study that pretrains on digits and probes them, two repetitions, 2 x 3 members of 40 and 20 steps."""
+    root = tmp_path_factory.mktemp("run")
+    data = {
+        "root": str(root / "data"),
+        "source": "digits",
+        "train": "digits/train.beton",
+        "holdout": 0.2,
+        "view": "small",
+        "resolution": 28,
+        "batch_size": 32,
+    }
+    probe = {
+        "seed_everything": 0,
+        "probe": {"weight_decays": [1e-4, 1e-2]},
+        "model": {"snapshots": [str(root / "runs/s/member_[01]_20/snapshot_20.pt")], "num_classes": 10, "lr": 0.1},
+        "data": {**data, "test": "digits/test.beton", "augment": False, "batch_size": 100},
+        "trainer": {"max_epochs": 15, "accelerator": "cpu", "devices": 1, "default_root_dir": str(root / "probe")},
+    }
+    study = {
+        "seed_everything": 0,
+        "study": {
+            "name": "s",
+            "root": str(root / "runs"),
+            "repetitions": 2,
+            "probes": [str(root / "digits.yaml")],
+            "cats": {"cat1": {"members": 1, "steps": 40}, "cat2": {"members": 2, "steps": 20}},
+        },
+        "model": {
+            "depth": 10,
+            "width": 8,
+            "num_classes": 10,
+            "optimizer": "sgd",
+            "lr": 0.1,
+            "schedule": "one_cycle",
+        },
+        "data": data,
+        "trainer": {"accelerator": "cpu", "devices": 1, "log_every_n_steps": 10},
+    }
+    (root / "digits.yaml").write_text(yaml.safe_dump(probe))
+    (root / "study.yaml").write_text(yaml.safe_dump(study))
+    assert main(["run", "--config", str(root / "study.yaml")]) == 0
+    return root / "study.yaml"
+
+
+def contents(directory: Path) -> dict[str, bytes]:
+    kept = [path for path in sorted(directory.rglob("*")) if path.suffix in (".pt", ".npy", ".json", ".md", ".png")]
+    return {str(path.relative_to(directory)): path.read_bytes() for path in kept}
+
+
+def test_the_report_tells_budgets_differences_and_spread(config):
+    runs = config.parent / "runs" / "s"
+    report = json.loads((runs / "report.json").read_text())
+    assert {name: cat["images"] for name, cat in report["cats"].items()} == {"cat1": 1280, "cat2": 1280}
+    values = report["cats"]["cat2"]["acc1"]["digits"]
+    assert len(values["values"]) == 2
+    assert values["mean"] == pytest.approx(np.mean(values["values"]))
+    assert values["sd"] == pytest.approx(np.std(values["values"], ddof=1))
+    baseline = report["cats"]["cat1"]["acc1"]["digits"]["mean"]
+    assert values["difference"] == pytest.approx(values["mean"] - baseline)
+    assert values["mean"] > 50, "the features tell nothing"
+    table = (runs / "report.md").read_text()
+    assert "1,280" in table
+    assert f"{values['mean']:.1f} ± {values['sd']:.1f} ({values['difference']:+.1f})" in table
+    assert (runs / "report.png").read_bytes().startswith(b"\x89PNG")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(runs / "report")).Reload()
+    assert events.Images("report")[0].encoded_image_string == (runs / "report.png").read_bytes()
+
+
+def test_the_results_follow_from_the_stored_features(config):
+    """Each member's features stand once, and are its network's on the images."""
+    from timecat.cat import FrozenCat
+    from timecat.data.datamodule import ImageData
+
+    runs = config.parent / "runs" / "s"
+    stored = sorted(path.name for path in (runs / "features" / "digits" / "test").glob("*.npy"))
+    assert len(stored) == 6
+    data = yaml.safe_load((config.parent / "digits.yaml").read_text())["data"]
+    data = ImageData(**data, num_classes=10)
+    cat = FrozenCat([str(runs / "member_[01]_20" / "snapshot_20.pt")])
+    images, _, indices = next(iter(data.test_dataloader()))
+    expected = cat(data.normalise(images))
+    found = np.concatenate(
+        [np.load(runs / "features/digits/test" / f"member_{seed}_20_20.npy")[indices] for seed in (0, 1)], axis=1
+    )
+    assert torch.equal(torch.from_numpy(found), expected)
+    result = json.loads((runs / "probe" / "digits" / "results.json").read_text())
+    entry = result["cats"]["cat2"]["repetitions"]["0"]
+    assert (entry["features"], entry["seeds"], result["test_images"]) == (128, [0, 1], 797)
+    assert all(len(curve) == 15 for curve in entry["curves"].values())
+    assert entry["heldout_acc1"] == max(max(curve) for curve in entry["curves"].values())
+
+
+def test_a_finished_study_is_left_as_it_is(config, capsys):
+    before = contents(config.parent / "runs")
+    assert main(["run", "--config", str(config)]) == 0
+    assert "nothing to train" in capsys.readouterr().out
+    assert contents(config.parent / "runs") == before
+
+
+@pytest.mark.parametrize("where", ["features", "heads"])
+def test_an_interrupted_probe_goes_on_to_the_same_results(config, tmp_path, monkeypatch, where):
+    """Ctrl-C while the features or the heads are computed; what lies there is used, the rest is made."""
+    import timecat.features
+    import timecat.heads
+
+    runs = config.parent / "runs"
+    before = contents(runs)
+    shutil.rmtree(runs / "s" / "probe")
+    if where == "features":
+        shutil.rmtree(runs / "s" / "features" / "digits" / "train")
+    module, name = (timecat.features.np, "save") if where == "features" else (timecat.heads, "accuracy")
+    original, calls = getattr(module, name), []
+
+    def interrupted(*arguments, **keywords):
+        calls.append(arguments)
+        if len(calls) == (4 if where == "features" else 40):
+            raise KeyboardInterrupt
+        return original(*arguments, **keywords)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, name, interrupted)
+        assert main(["probe", "--config", str(config)]) == 130
+    assert main(["probe", "--config", str(config)]) == 0
+    assert main(["report", "--config", str(config)]) == 0
+    assert contents(runs) == before
+
+
+def test_a_probe_on_images_agrees_with_the_fast_path(config, capsys):
+    """LightningCLI on the images of cat2's first repetition: the same accuracy as from the stored features."""
+    assert (
+        main(
+            [
+                "fit",
+                "--config",
+                str(config.parent / "digits.yaml"),
+                "--trainer.enable_progress_bar=false",
+                "--trainer.enable_model_summary=false",
+                "--model.weight_decay=0.01",
+            ]
+        )
+        == 0
+    )
+    (checkpoint,) = (config.parent / "probe").rglob("*.ckpt")
+    capsys.readouterr()
+    assert (
+        main(
+            [
+                "test",
+                "--config",
+                str(config.parent / "digits.yaml"),
+                "--ckpt_path",
+                str(checkpoint),
+                "--trainer.enable_progress_bar=false",
+                "--trainer.logger=false",
+            ]
+        )
+        == 0
+    )
+    shown = capsys.readouterr().out
+    accuracy = 100 * float(next(line for line in shown.splitlines() if "test/acc1" in line).split()[-2])
+    results = json.loads((config.parent / "runs/s/probe/digits/results.json").read_text())
+    fast = results["cats"]["cat2"]["repetitions"]["0"]["acc1"]
+    assert accuracy == pytest.approx(fast, abs=4.0)  # of 797 images, by another initialisation and a fifth less data
