@@ -48,6 +48,8 @@ def fit(study: Study, arguments: list[str], *, member: int | None, slots: int | 
         The exit status: 0 where all are finished, 130 where the training was asked to stop, 1 where a member failed.
     """
     runs = sorted(study.runs, key=lambda run: work(study, run), reverse=True) if member is None else [study.run(member)]
+    if slot is not None:
+        _die_with_parent()
     check_data(study)
     unfinished = [run for run in runs if not progress.is_finished(study.directory / run.name, run)]
     for run in runs:
@@ -297,12 +299,11 @@ def _train_in_slots(study: Study, runs: list[Run], arguments: list[str], slots: 
                         stdout=file,
                         stderr=file,
                         stdin=subprocess.DEVNULL,
-                        preexec_fn=_die_with_parent,
                         start_new_session=True,
                     )
                 )
         waiting = [run for run in runs if not progress.is_finished(study.directory / run.name, run)]
-        while any(worker.poll() is None for worker in workers) or waiting:
+        while True:
             ended = all(worker.poll() is not None for worker in workers)
             for run in [run for run in waiting if progress.is_finished(study.directory / run.name, run)]:
                 waiting.remove(run)
@@ -324,7 +325,12 @@ def _train_in_slots(study: Study, runs: list[Run], arguments: list[str], slots: 
         print(f"timecat: slot {slot} failed: {last} (log: {log})", file=sys.stderr)
     if failed:
         return 1
-    return STOPPED if waiting else 0
+    if waiting:
+        print(
+            f"timecat: stopped with {len(waiting)} members to go; the same command goes on from there", file=sys.stderr
+        )
+        return STOPPED
+    return 0
 
 
 def _slot_environment(study: Study, slot: int, slots: int) -> dict[str, str]:
@@ -334,10 +340,13 @@ def _slot_environment(study: Study, slot: int, slots: int) -> dict[str, str]:
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     names = visible.split(",") if visible else [str(i) for i in range(slots * per_member)]
     environment["CUDA_VISIBLE_DEVICES"] = ",".join(names[slot * per_member : (slot + 1) * per_member])
+    environment["TIMECAT_PARENT"] = str(os.getpid())
     environment.setdefault("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) // slots)))
     return environment
 
 
 def _die_with_parent() -> None:
-    """A killed `fit` takes its slots along (Linux's PR_SET_PDEATHSIG)."""
+    """A killed `fit` takes its slots along (Linux's PR_SET_PDEATHSIG), also if it died before this call."""
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+    if os.getppid() != int(os.environ.get("TIMECAT_PARENT", os.getppid())):
+        sys.exit(STOPPED)

@@ -95,6 +95,8 @@ def members_table(study: Study, shorten: bool = False) -> Table:
             f"{loss:.3f}" if loss is not None else "",
             duration(eta) if eta else "",
         )
+    if shorten and not table.rows:
+        table.caption = "starting: torch and Lightning take some seconds to import"
     return table
 
 

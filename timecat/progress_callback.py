@@ -58,6 +58,9 @@ class ProgressCallback(L.Callback):
     def on_train_end(self, trainer: L.Trainer, member: L.LightningModule) -> None:
         self._write(trainer)
 
+    def on_exception(self, trainer: L.Trainer, member: L.LightningModule, exception: BaseException) -> None:
+        self._write(trainer)
+
     def _write(self, trainer: L.Trainer) -> None:
         if trainer.is_global_zero:
             progress.write(self.directory, self.run, trainer.global_step, self.loss, self.rate)
