@@ -19,7 +19,6 @@ import torch
 
 from timecat.checkpoint import Checkpoint
 from timecat.config import read_config
-from timecat.fit import quiet_lightning
 from timecat.lightning_cli import StudyCLI
 from timecat.progress_callback import ProgressCallback
 from timecat.study import Run, Study
@@ -109,7 +108,6 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
-    quiet_lightning()
     study = Study(read_config([options.config]))
     run = Run(0, "bench", study.runs[0].seed, {}, (options.steps,))
     cli = StudyCLI(["--config", options.config])

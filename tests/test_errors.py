@@ -1,9 +1,11 @@
 """Bad input through the real command: exit status 2 and one line on stderr that names the thing."""
 
+import logging
 import subprocess
 import sys
 from pathlib import Path
 
+import lightning  # noqa: F401 (its loggers are set up by the import)
 import numpy as np
 import pytest
 import torch
@@ -84,8 +86,14 @@ def command(*arguments: str, words: tuple[str, ...], cwd: Path) -> None:
 
 
 @pytest.fixture
-def run(here, capfd):
-    """The command in this process; for what imports Lightning, which takes seconds."""
+def run(here, capfd, monkeypatch):
+    """The command in this process, with Lightning as talkative as in a new one; its import takes seconds."""
+    monkeypatch.setattr(logging.getLogger("lightning"), "handlers", [logging.StreamHandler(sys.stderr)])
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logger = logging.getLogger(name)
+        monkeypatch.setattr(logger, "handlers", [])
+        monkeypatch.setattr(logger, "propagate", True)
+        logger.setLevel(logging.INFO)
 
     def run(*arguments: str, words: tuple[str, ...]) -> None:
         capfd.readouterr()

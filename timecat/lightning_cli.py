@@ -38,6 +38,7 @@ class _CLI(LightningCLI):
     def __init__(self, model: type[LightningModule], arguments: list[str], run: bool) -> None:
         # LightningCLI warns where both `args` and a command line are there; ours is the rest of that command line.
         warnings.filterwarnings("ignore", message="LightningCLI's args parameter")
+        logging.getLogger("lightning.fabric.utilities.seed").setLevel(logging.WARNING)
         if not run:
             quiet_lightning()
         try:

@@ -85,7 +85,7 @@ def _cells(study: Study, content: dict[str, Any]) -> tuple[list[str], list[list[
     rows = []
     for cat in study.cats.values():
         row = content["cats"][cat.name]
-        cells = [cat.label, f"{cat.members} x {cat.steps:,}", f"{cat.images:,}", str(row["features"] or "")]
+        cells = [cat.name, f"{cat.members} x {cat.steps:,}", f"{cat.images:,}", str(row["features"] or "")]
         for name in names:
             value = row["acc1"].get(name)
             if value is None:
@@ -103,7 +103,7 @@ def _table(study: Study, content: dict[str, Any]) -> Table:
     title = f"{study.name}: linear probes on frozen features, top-1 % (difference to {study.baseline})"
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1))
     for index, name in enumerate(header):
-        table.add_column(name, justify="right" if index else "left", no_wrap=index >= 4)
+        table.add_column(name, justify="right" if index else "left", no_wrap=index != 1)
     for row in rows:
         table.add_row(*row)
     return table
@@ -118,6 +118,9 @@ def _notes(study: Study, content: dict[str, Any]) -> list[str]:
         notes.append(f"mean ± standard deviation over {most} repetitions with different seeds")
     else:
         notes.append("one repetition: differences within the spread between seeds mean nothing; see study.repetitions")
+    for cat in study.cats.values():
+        if cat.model:
+            notes.append(f"{cat.label.replace(',', ': members with', 1)}")
     baseline: Cat = study.cats[study.baseline]
     for name, value in content["cats"][baseline.name]["acc1"].items():
         if len(value["values"]) > 1:
