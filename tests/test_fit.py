@@ -230,3 +230,18 @@ def test_a_member_trains_on_a_gpu(tmp_path, digits):
     assert main(["fit", "--config", config, "--trainer.accelerator", "gpu", "--trainer.precision", "bf16-mixed"]) == 0
     metrics = json.loads((tmp_path / "runs" / "s" / "member_0_60" / "done.json").read_text())["metrics"]
     assert metrics["val/acc1"] > 0.5
+
+
+def test_a_run_without_horizon_is_extended_but_not_cut(tmp_path, digits, capsys):
+    """A longer plan goes on from the shorter one's end and equals one long run; a missed snapshot is told."""
+    model = {**ONE_CYCLE, "schedule": "constant"}
+    config = write_config(tmp_path / "s.yaml", digits, model, {"cat1": {"members": 1, "steps": 10}})
+    long = write_config(tmp_path / "long.yaml", digits, model, {"cat1": {"members": 1, "steps": 30}})
+    assert main(["fit", "--config", config]) == main(["fit", "--config", long]) == 0
+    assert main(["fit", "--config", config, "--study.cats.cat1.steps", "30"]) == 0
+    runs = tmp_path / "runs"
+    name = "member_0/snapshot_30.pt"
+    assert snapshots(runs / "s")[name] == snapshots(runs / "long")[name]
+    capsys.readouterr()
+    assert main(["fit", "--config", config, "--study.cats.cat1.steps", "20"]) == 2
+    assert "past a step" in capsys.readouterr().err

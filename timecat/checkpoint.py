@@ -17,6 +17,7 @@ from timecat.progress import DONE
 from timecat.study import Run
 
 CHECKPOINT = "last.ckpt"
+TEMPORARY = f".{CHECKPOINT}.tmp"
 
 
 class Stopped(Exception):
@@ -68,28 +69,31 @@ class Checkpoint(L.Callback):
             state = member.snapshot()  # on every rank: it may read batches
             if trainer.is_global_zero:
                 save_snapshot(self.directory / f"snapshot_{step}.pt", state)
-        if step % trainer.log_every_n_steps == 0 or self.stop.is_set():
+        if step == self.run.steps:
+            self.save(trainer)  # here, not at the end of training, where Lightning has let go of the loader's position
+        elif step % trainer.log_every_n_steps == 0 or self.stop.is_set():
             late = time.monotonic() - self.saved_at > self.seconds
             stop, late = trainer.strategy.broadcast((self.stop.is_set(), late))
-            if (stop or late) and step < self.run.steps:
+            if stop or late:
                 self.save(trainer)
-            if stop and step < self.run.steps:
+                self.publish(trainer)
+            if stop:
                 raise Stopped(f"stopped at step {step:,} of {self.run.steps:,}")
 
     def save(self, trainer: L.Trainer) -> None:
-        """Save under a temporary name, then rename: a kill leaves the last checkpoint or this one."""
-        temporary = self.directory / f".{CHECKPOINT}.tmp"
-        trainer.save_checkpoint(temporary)
-        if trainer.is_global_zero:
-            os.replace(temporary, self.directory / CHECKPOINT)
+        """Save under a temporary name; `publish` renames it, so a kill leaves the last checkpoint or this one."""
+        trainer.save_checkpoint(self.directory / TEMPORARY)
         self.saved_at = time.monotonic()
+
+    def publish(self, trainer: L.Trainer) -> None:
+        if trainer.is_global_zero:
+            os.replace(self.directory / TEMPORARY, self.directory / CHECKPOINT)
 
     def on_train_end(self, trainer: L.Trainer, member: L.LightningModule) -> None:
         if trainer.global_step < self.run.steps:
             return
-        self.save(trainer)
         if trainer.is_global_zero:
-            snapshots = {str(step): files.sha256(self.directory / f"snapshot_{step}.pt") for step in self.run.snapshots}
+            paths = {step: self.directory / f"snapshot_{step}.pt" for step in self.run.snapshots}
             metrics = {key: float(value) for key, value in trainer.callback_metrics.items() if key.startswith("val/")}
             files.write_json(
                 self.directory / DONE,
@@ -98,6 +102,7 @@ class Checkpoint(L.Callback):
                     "images": self.run.steps * self.batch_size,
                     "seed": self.run.seed,
                     "metrics": metrics,
-                    "snapshots": snapshots,
+                    "snapshots": {str(step): files.sha256(path) for step, path in paths.items() if path.exists()},
                 },
             )
+        self.publish(trainer)  # after the marker; a run that is longer in a later plan goes on from here

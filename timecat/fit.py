@@ -282,6 +282,11 @@ def train_member(study: Study, run: Run, cli: Any, stop: threading.Event) -> Non
     )
     data.setup("fit")
     trainer.fit(member, datamodule=data, ckpt_path=resume)
+    if is_first_rank() and not progress.is_finished(directory, run):
+        raise UserError(
+            f"{directory}: its checkpoint is past a step at which the plan wants a snapshot "
+            f"({', '.join(f'{step:,}' for step in run.snapshots)}); choose another study.name"
+        )
 
 
 def _train_in_slots(study: Study, runs: list[Run], arguments: list[str], slots: int) -> int:
