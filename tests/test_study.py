@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from timecat.config import read_config, split_arguments
+from timecat.config import as_arguments, read_config, split_arguments
 from timecat.errors import UserError
 from timecat.study import Study
 
@@ -98,6 +98,8 @@ def test_overrides_reach_into_sections():
     assert config["model"]["lr"] == 1e-3
     assert config["model"]["depth"] == 10
     assert others == ["--member", "2"]
+    overrides = {"data.val": None, "model.optimizer": "sgd", "model.lr": 1e-3, "study.seeds": [3, 4]}
+    assert split_arguments(as_arguments(["a.yaml"], overrides)) == (["a.yaml"], overrides, [])
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)

@@ -5,7 +5,7 @@ import sys
 from typing import Any
 
 from timecat import __version__
-from timecat.config import read_config, split_arguments
+from timecat.config import as_arguments, read_config, split_arguments
 from timecat.errors import UserError
 
 HELP = """\
@@ -138,8 +138,7 @@ def _lightning(command: str, arguments: list[str]) -> int:
             if not task.isdigit():
                 raise UserError(f"SLURM_ARRAY_TASK_ID is {task!r}; it must be the number of a member")
             options["member"] = int(task)
-        forwarded = [argument for path in configs for argument in ("--config", path)]
-        forwarded += [f"--{key}={value}" for key, value in overrides.items()]
+        forwarded = as_arguments(configs, overrides)
         return fit(
             Study(config), forwarded, member=options.get("member"), slots=options.get("slots"), slot=options.get("slot")
         )

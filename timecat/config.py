@@ -4,6 +4,7 @@
 and `trainer` sections are checked by LightningCLI when a member is trained.
 """
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -104,6 +105,12 @@ def split_arguments(arguments: list[str]) -> tuple[list[str], dict[str, Any], li
         else:
             configs.append(value)
     return configs, overrides, others
+
+
+def as_arguments(configs: list[str], overrides: dict[str, Any]) -> list[str]:
+    """The command line that `split_arguments` would read back."""
+    values = {key: value if isinstance(value, str) else json.dumps(value) for key, value in overrides.items()}
+    return [f"--config={path}" for path in configs] + [f"--{key}={value}" for key, value in values.items()]
 
 
 def data_name(path: str) -> str:

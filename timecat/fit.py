@@ -262,7 +262,7 @@ def train_member(study: Study, run: Run, cli: Any, stop: threading.Event) -> Non
     checkpoint = directory / CHECKPOINT
     resume = str(checkpoint) if checkpoint.exists() else None
     step = torch.load(resume, mmap=True, weights_only=True)["global_step"] if resume else None
-    logger = TensorBoardLogger(study.directory, name=run.name, version="", purge_step=step)
+    logger = TensorBoardLogger(study.directory, name=run.name, version="", purge_step=step, default_hp_metric=False)
     callbacks = [
         ProgressCallback(directory, run, study.batch_size),
         Checkpoint(directory, run, study.checkpoint_minutes, study.batch_size, stop),

@@ -1,6 +1,5 @@
 """LightningCLI for members (`study` configs) and for probes on images (`probe` configs)."""
 
-import json
 import logging
 import warnings
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-from timecat.config import read_probe_config, split_arguments
+from timecat.config import as_arguments, read_probe_config, split_arguments
 from timecat.data.datamodule import ImageData
 from timecat.errors import UserError
 from timecat.linear_probe import LinearProbe
@@ -67,8 +66,8 @@ class StudyCLI(_CLI):
     def __init__(self, arguments: list[str]) -> None:
         configs, overrides, others = split_arguments(arguments)
         # the study's own keys are read by timecat.study, which knows the cats by name
-        kept = [f"--{key}={json.dumps(value)}" for key, value in overrides.items() if not key.startswith("study.")]
-        super().__init__(Member, [*(f"--config={path}" for path in configs), *kept, *others], run=False)
+        kept = {key: value for key, value in overrides.items() if not key.startswith("study.")}
+        super().__init__(Member, [*as_arguments(configs, kept), *others], run=False)
         self.study_config = self.config
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
