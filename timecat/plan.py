@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -13,13 +14,13 @@ def plan(study: Study, images_per_sec: float | None = None, console: Console | N
     """Print the study's cats with their budgets, and its members with their snapshots."""
     console = console or Console()
     images = train_images(study)
-    cats = Table(title=f"{study.name}: cats, global batch {study.batch_size:,}", title_justify="left")
-    for name in ("cat", "members", "steps each", "steps", "images", "epochs each", f"images / {study.baseline}'s"):
-        cats.add_column(name, justify="left" if name == "cat" else "right")
+    cats = Table(title=f"{study.name}: cats, global batch {study.batch_size:,}", title_justify="left", box=SIMPLE_HEAD)
+    for name in ("cat", "members", "steps each", "steps", "images", "epochs", f"of {study.baseline}'s"):
+        cats.add_column(name, justify="left" if name == "cat" else "right", no_wrap=True)
     baseline = study.cats[study.baseline].images
     for cat in study.cats.values():
         cats.add_row(
-            cat.label,
+            cat.name,
             str(cat.members),
             f"{cat.steps:,}",
             f"{cat.members * cat.steps:,}",
@@ -27,24 +28,20 @@ def plan(study: Study, images_per_sec: float | None = None, console: Console | N
             _epochs(cat.steps * study.batch_size, images),
             f"{cat.images / baseline:.3f}",
         )
-    members = Table(title="members to train", title_justify="left")
-    for name in ("member", "directory", "seed", "steps", "images", "epochs", "snapshots at"):
-        members.add_column(name, justify="left" if name in ("directory", "snapshots at") else "right")
-    if images_per_sec:
-        members.add_column("GPU-hours", justify="right")
+    members = Table(title="members to train", title_justify="left", box=SIMPLE_HEAD)
+    hours = ["GPU-hours"] if images_per_sec else []
+    for name in ("member", "directory", "seed", "images", "epochs", *hours, "snapshots at step"):
+        left = name in ("directory", "snapshots at step")
+        members.add_column(name, justify="left" if left else "right", no_wrap=name != "snapshots at step")
     for run in study.runs:
         seen = run.steps * study.batch_size
-        row = [
-            str(run.index),
-            run.name,
-            str(run.seed),
-            f"{run.steps:,}",
-            f"{seen:,}",
-            _epochs(seen, images),
-            ", ".join(f"{step:,}" for step in run.snapshots),
-        ]
-        members.add_row(*row, *([f"{seen / images_per_sec / 3600:.1f}"] if images_per_sec else []))
+        cost = [f"{seen / images_per_sec / 3600:.1f}"] if images_per_sec else []
+        snapshots = ", ".join(f"{step:,}" for step in run.snapshots)
+        members.add_row(str(run.index), run.name, str(run.seed), f"{seen:,}", _epochs(seen, images), *cost, snapshots)
     console.print(cats)
+    for cat in study.cats.values():
+        if cat.model:
+            console.print(cat.label.replace(",", ": members with", 1))
     if study.repetitions > 1:
         console.print(f"{study.repetitions} repetitions of each cat, with different seeds")
     console.print(members)

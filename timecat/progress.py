@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from timecat import files
@@ -78,9 +79,13 @@ def members_table(study: Study, shorten: bool = False) -> Table:
     """All members as a table; `shorten` leaves out those that wait or ended long ago, for a live display."""
     states = [(run, state_of(study, run)) for run in study.runs]
     finished = [run.index for run, state in states if state["state"] == "finished"]
-    table = Table(title=f"{study.name}: {len(finished)} of {len(study.runs)} members finished", title_justify="left")
+    table = Table(
+        title=f"{study.name}: {len(finished)} of {len(study.runs)} members finished",
+        title_justify="left",
+        box=SIMPLE_HEAD,
+    )
     for name in ("member", "directory", "state", "step", "images/s", "loss", "ETA"):
-        table.add_column(name, justify="right" if name in ("step", "images/s", "loss", "ETA") else "left")
+        table.add_column(name, justify="right" if name in ("step", "images/s", "loss", "ETA") else "left", no_wrap=True)
     for run, state in states:
         waiting = state["state"] == "missing" or run.index in finished[:-3]
         if shorten and waiting:
