@@ -1,8 +1,7 @@
-"""A study's arithmetic, and that the commands that need no torch answer before torch could be imported."""
+"""A study's arithmetic, and that the commands that need no torch do without it."""
 
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -119,10 +118,7 @@ def test_all_imagenet_configs_train_the_same_recipe():
     assert all(section == sections[0] for section in sections)
 
 
-def test_light_commands_answer_before_torch_is_imported():
-    start = time.perf_counter()
-    subprocess.run([sys.executable, "-c", "import torch"], check=True)
-    torch_seconds = time.perf_counter() - start
+def test_light_commands_import_neither_torch_nor_lightning():
     for arguments in (
         ["--help"],
         ["plan", "--config", "configs/cat5.yaml"],
@@ -130,10 +126,8 @@ def test_light_commands_answer_before_torch_is_imported():
     ):
         code = (
             "import sys; from timecat.cli import main; status = main(sys.argv[1:]); "
-            "assert not {'torch', 'lightning'} & set(sys.modules); sys.exit(status)"
+            "assert not {'torch', 'lightning', 'ffcv', 'numba'} & set(sys.modules); sys.exit(status)"
         )
-        start = time.perf_counter()
         shown = subprocess.run([sys.executable, "-c", code, *arguments], check=True, capture_output=True, text=True)
-        assert time.perf_counter() - start < torch_seconds, arguments
         if arguments[0] == "plan":
             assert all(figure in shown.stdout for figure in ("80,000", "400,000", "409,600,000", "63.94")), shown.stdout

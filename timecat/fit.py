@@ -292,6 +292,8 @@ def train_member(study: Study, run: Run, cli: Any, stop: threading.Event) -> Non
 def _train_in_slots(study: Study, runs: list[Run], arguments: list[str], slots: int) -> int:
     """Start a process per slot; each takes the next member that nobody trains. A failure stops only its own slot."""
     workers = []
+    given = (study.config.get("data") or {}).get("workers") is not None
+    share = [] if given else [f"--data.workers={max(1, len(os.sched_getaffinity(0)) // slots)}"]
     (study.directory / "logs").mkdir(parents=True, exist_ok=True)
     with stop_on_signal() as stop, live_table(study, enabled=True):
         for slot in range(slots):
@@ -299,7 +301,7 @@ def _train_in_slots(study: Study, runs: list[Run], arguments: list[str], slots: 
             with log.open("ab") as file:
                 workers.append(
                     subprocess.Popen(
-                        [sys.executable, "-m", "timecat", "fit", *arguments, "--slot", str(slot)],
+                        [sys.executable, "-m", "timecat", "fit", *arguments, *share, "--slot", str(slot)],
                         env=_slot_environment(study, slot, slots),
                         stdout=file,
                         stderr=file,

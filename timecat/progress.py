@@ -79,8 +79,9 @@ def members_table(study: Study, shorten: bool = False) -> Table:
     """All members as a table; `shorten` leaves out those that wait or ended long ago, for a live display."""
     states = [(run, state_of(study, run)) for run in study.runs]
     finished = [run.index for run, state in states if state["state"] == "finished"]
+    share = sum(state["step"] for _, state in states) / study.steps
     table = Table(
-        title=f"{study.name}: {len(finished)} of {len(study.runs)} members finished",
+        title=f"{study.name}: {len(finished)} of {len(study.runs)} members finished, {share:.0%} of the steps",
         title_justify="left",
         box=SIMPLE_HEAD,
     )
