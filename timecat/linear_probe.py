@@ -5,10 +5,9 @@ from typing import Any
 import lightning as L
 import torch
 from torch import Tensor, nn
-from torchmetrics import MeanMetric
-from torchmetrics.classification import MulticlassAccuracy
 
 from timecat.cat import FrozenCat
+from timecat.metrics import ClassifierMetrics
 
 MILESTONES = (8 / 28, 16 / 28, 24 / 28)  # of the epochs, where the learning rate is divided by 10
 
@@ -38,13 +37,7 @@ class LinearProbe(L.LightningModule):
         self.linear = nn.Linear(self.cat.num_features, num_classes)
         nn.init.normal_(self.linear.weight, std=0.01)
         nn.init.zeros_(self.linear.bias)
-        self.metrics = nn.ModuleDict(
-            {
-                "loss": MeanMetric(),
-                "acc1": MulticlassAccuracy(num_classes, average="micro"),
-                "acc5": MulticlassAccuracy(num_classes, top_k=min(5, num_classes), average="micro"),
-            }
-        )
+        self.metrics = ClassifierMetrics(num_classes)
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (b, num_classes) of normalised images (b, 3, h, w)."""
@@ -58,23 +51,15 @@ class LinearProbe(L.LightningModule):
 
     def validation_step(self, batch: tuple[Tensor, ...], batch_index: int) -> None:
         images, labels, *_ = batch
-        logits = self(images)
-        self.metrics["loss"].update(nn.functional.cross_entropy(logits, labels, reduction="none"))
-        self.metrics["acc1"].update(logits, labels)
-        self.metrics["acc5"].update(logits, labels)
+        self.metrics.update(self(images), labels)
 
     test_step = validation_step
 
     def on_validation_epoch_end(self) -> None:
-        self._log_metrics("val")
+        self.metrics.log(self, "val")
 
     def on_test_epoch_end(self) -> None:
-        self._log_metrics("test")
-
-    def _log_metrics(self, stage: str) -> None:
-        for name, metric in self.metrics.items():
-            self.log(f"{stage}/{name}", metric.compute(), prog_bar=name == "acc1")
-            metric.reset()
+        self.metrics.log(self, "test")
 
     def predict_step(self, batch: tuple[Tensor, ...], batch_index: int) -> Tensor:
         """The cat's features (b, num_features)."""

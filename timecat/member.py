@@ -7,9 +7,8 @@ import lightning as L
 import torch
 from schedulefree import AdamWScheduleFree
 from torch import Tensor, nn
-from torchmetrics import MeanMetric
-from torchmetrics.classification import MulticlassAccuracy
 
+from timecat.metrics import ClassifierMetrics
 from timecat.optim import Optimizer, Schedule, make_optimizer, make_schedule
 from timecat.resnet import Stem, resnet
 
@@ -59,13 +58,7 @@ class Member(L.LightningModule):
         self.network = resnet(depth, width, num_classes, stem).to(memory_format=torch.channels_last)
         self.train_loss = nn.CrossEntropyLoss(label_smoothing=label_smoothing)
         self.loss_sum = torch.zeros(())  # since the last log step, kept on the device
-        self.metrics = nn.ModuleDict(
-            {
-                "loss": MeanMetric(),
-                "acc1": MulticlassAccuracy(num_classes, average="micro"),
-                "acc5": MulticlassAccuracy(num_classes, top_k=min(5, num_classes), average="micro"),
-            }
-        )
+        self.metrics = ClassifierMetrics(num_classes)
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (b, num_classes) of normalised images (b, 3, h, w)."""
@@ -79,23 +72,15 @@ class Member(L.LightningModule):
 
     def validation_step(self, batch: tuple[Tensor, ...], batch_index: int) -> None:
         images, labels, *_ = batch
-        logits = self.network(images)
-        self.metrics["loss"].update(nn.functional.cross_entropy(logits, labels, reduction="none"))
-        self.metrics["acc1"].update(logits, labels)
-        self.metrics["acc5"].update(logits, labels)
+        self.metrics.update(self(images), labels)
 
     test_step = validation_step
 
     def on_validation_epoch_end(self) -> None:
-        self._log_metrics("val")
+        self.metrics.log(self, "val")
 
     def on_test_epoch_end(self) -> None:
-        self._log_metrics("test")
-
-    def _log_metrics(self, stage: str) -> None:
-        for name, metric in self.metrics.items():
-            self.log(f"{stage}/{name}", metric.compute())
-            metric.reset()
+        self.metrics.log(self, "test")
 
     def predict_step(self, batch: tuple[Tensor, ...], batch_index: int) -> Tensor:
         """Penultimate features (b, num_features)."""

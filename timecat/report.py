@@ -63,7 +63,8 @@ def collect(study: Study) -> dict[str, Any]:
         }
         for name, found in results.items():
             repetitions = found["cats"].get(cat.name, {}).get("repetitions", {})
-            values = [entry["acc1"] for entry in repetitions.values() if entry["steps"] == cat.steps]
+            plan = (cat.steps, cat.members)  # not what an earlier plan called by the same name
+            values = [entry["acc1"] for entry in repetitions.values() if (entry["steps"], len(entry["seeds"])) == plan]
             if values:
                 row["features"] = next(iter(repetitions.values()))["features"]
                 row["acc1"][name] = {
@@ -72,6 +73,8 @@ def collect(study: Study) -> dict[str, Any]:
                     "values": values,
                 }
         content["cats"][cat.name] = row
+    if not any(row["acc1"] for row in content["cats"].values()):
+        raise UserError(f"{study.directory}: no probe has a result of these cats yet; run `timecat probe` first")
     baseline = content["cats"][study.baseline]["acc1"]
     for row in content["cats"].values():
         for name, value in row["acc1"].items():
