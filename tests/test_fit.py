@@ -245,3 +245,16 @@ def test_a_run_without_horizon_is_extended_but_not_cut(tmp_path, digits, capsys)
     capsys.readouterr()
     assert main(["fit", "--config", config, "--study.cats.cat1.steps", "20"]) == 2
     assert "past a step" in capsys.readouterr().err
+
+
+def test_a_member_that_another_process_trains_is_left_to_it(tmp_path, digits, capsys):
+    config = write_config(tmp_path / "s.yaml", digits, ONE_CYCLE, {"cat1": {"members": 1, "steps": 4}})
+    directory = tmp_path / "runs" / "s" / "member_0_4"
+    held = progress.lock(directory)
+    assert held is not None
+    assert progress.is_locked(directory)
+    assert main(["fit", "--config", config]) == 1
+    assert "member_0_4 is being trained by another process" in capsys.readouterr().err
+    assert not (directory / "done.json").exists()
+    os.close(held)
+    assert main(["fit", "--config", config]) == 0

@@ -6,7 +6,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from timecat.progress import duration
+from timecat.display import duration
 from timecat.study import Study
 
 

@@ -6,9 +6,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-from rich.box import SIMPLE_HEAD
-from rich.table import Table
-
 from timecat import files
 from timecat.study import Run, Study
 
@@ -28,12 +25,14 @@ def lock(directory: Path) -> int | None:
     """Take the member's lock, or None where another process trains it; the kernel lets go when the process ends."""
     directory.mkdir(parents=True, exist_ok=True)
     file = os.open(directory / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(file)
-        return None
-    return file
+    for _ in range(10):  # `is_locked` holds it for a moment too
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return file
+        except OSError:
+            time.sleep(0.02)
+    os.close(file)
+    return None
 
 
 def is_locked(directory: Path) -> bool:
@@ -73,39 +72,3 @@ def state_of(study: Study, run: Run) -> dict[str, Any]:
     elif progress:
         state["state"] = "stopped"
     return state
-
-
-def members_table(study: Study, shorten: bool = False) -> Table:
-    """All members as a table; `shorten` leaves out those that wait or ended long ago, for a live display."""
-    states = [(run, state_of(study, run)) for run in study.runs]
-    finished = [run.index for run, state in states if state["state"] == "finished"]
-    share = sum(state["step"] for _, state in states) / study.steps
-    table = Table(
-        title=f"{study.name}: {len(finished)} of {len(study.runs)} members finished, {share:.0%} of the steps",
-        title_justify="left",
-        box=SIMPLE_HEAD,
-    )
-    for name in ("member", "directory", "state", "step", "images/s", "loss", "ETA"):
-        table.add_column(name, justify="right" if name in ("step", "images/s", "loss", "ETA") else "left", no_wrap=True)
-    for run, state in states:
-        waiting = state["state"] == "missing" or run.index in finished[:-3]
-        if shorten and waiting:
-            continue
-        rate, loss, eta = state["images_per_sec"], state["loss"], state["eta"]
-        table.add_row(
-            str(run.index),
-            run.name,
-            state["state"],
-            f"{state['step']:,} / {run.steps:,}",
-            f"{rate:,.0f}" if rate else "",
-            f"{loss:.3f}" if loss is not None else "",
-            duration(eta) if eta else "",
-        )
-    if shorten and not table.rows:
-        table.caption = "starting: torch and Lightning take some seconds to import"
-    return table
-
-
-def duration(seconds: float) -> str:
-    hours, rest = divmod(int(seconds), 3600)
-    return f"{hours}:{rest // 60:02}:{rest % 60:02}"

@@ -2,15 +2,16 @@
 
 from rich.console import Console
 
-from timecat import files, progress
+from timecat import files
 from timecat.config import data_name
+from timecat.display import members_table
 from timecat.study import Study
 
 
 def status(study: Study, console: Console | None = None) -> None:
     """Print a row per member, then the probes and the report."""
     console = console or Console()
-    console.print(progress.members_table(study))
+    console.print(members_table(study))
     for path in study.probes:
         name = data_name(path)
         results = files.read_json(study.directory / "probe" / name / "results.json") or {}
