@@ -77,7 +77,7 @@ def _probe_data_set(study: Study, name: str, settings: Any, store: Any, device: 
             key = _hash([store.key(split, run, step) for split in store.indices for run, step in pairs])
             if entry["repetitions"].get(str(repetition), {}).get("key") == key:
                 continue
-            found = _probe_cat(cat, pairs, settings, store, device)
+            found = _probe_cat(pairs, settings, store, device)
             entry["repetitions"][str(repetition)] = {
                 "key": key,
                 "seeds": [run.seed for run, _ in pairs],
@@ -97,7 +97,7 @@ def _hash(content: Any) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _probe_cat(cat: Cat, pairs: list, settings: Any, store: Any, device: torch.device) -> dict[str, Any]:
+def _probe_cat(pairs: list, settings: Any, store: Any, device: torch.device) -> dict[str, Any]:
     from timecat.heads import accuracy, train_heads
 
     features, labels = {}, {}
@@ -105,8 +105,7 @@ def _probe_cat(cat: Cat, pairs: list, settings: Any, store: Any, device: torch.d
         parts = [torch.from_numpy(np.array(store.load(split, run, step))) for run, step in pairs]
         features[split] = torch.cat(parts, dim=1).to(device)
         labels[split] = torch.from_numpy(store.labels(split)).to(device)
-    rows = {int(index): row for row, index in enumerate(store.indices["train"])}
-    fit, held = ([rows[int(i)] for i in part] for part in settings.data.split())
+    fit, held = (np.searchsorted(store.indices["train"], part) for part in settings.data.split())
     common = {
         "classes": settings.classes,
         "lr": settings.lr,
@@ -117,41 +116,30 @@ def _probe_cat(cat: Cat, pairs: list, settings: Any, store: Any, device: torch.d
     heads, curve = train_heads(
         features["train"],
         labels["train"],
-        np.array(fit),
+        fit,
         weight_decays=settings.weight_decays,
         epochs=settings.epochs,
-        held_out=np.array(held),
+        held_out=held,
         **common,
     )
     best = np.array(curve)  # (epochs, heads)
     backwards = np.unravel_index(int(best[::-1, ::-1].argmax()), best.shape)
     epoch, choice = (int(n - 1 - i) for n, i in zip(best.shape, backwards, strict=True))  # of equals the last
-    if settings.refit:
-        heads, _ = train_heads(
-            features["train"],
-            labels["train"],
-            np.arange(len(store.indices["train"])),
-            weight_decays=[settings.weight_decays[choice]],
-            epochs=int(epoch) + 1,
-            **common,
-        )
-    elif epoch + 1 < settings.epochs:
-        heads, _ = train_heads(
-            features["train"],
-            labels["train"],
-            np.array(fit),
-            weight_decays=[settings.weight_decays[choice]],
-            epochs=int(epoch) + 1,
-            **common,
-        )
-    chosen = 0 if len(heads.weight) == 1 else int(choice)
+    heads, _ = train_heads(
+        features["train"],
+        labels["train"],
+        np.arange(len(features["train"])) if settings.refit else fit,
+        weight_decays=[settings.weight_decays[choice]],
+        epochs=epoch + 1,
+        **common,
+    )
     top5 = min(5, settings.classes)
     return {
-        "acc1": float(accuracy(heads, features["test"], labels["test"])[chosen]),
-        "acc5": float(accuracy(heads, features["test"], labels["test"], top=top5)[chosen]),
+        "acc1": float(accuracy(heads, features["test"], labels["test"])[0]),
+        "acc5": float(accuracy(heads, features["test"], labels["test"], top=top5)[0]),
         "heldout_acc1": float(best[epoch, choice]),
         "weight_decay": settings.weight_decays[choice],
-        "epochs": int(epoch) + 1,
+        "epochs": epoch + 1,
         "features": features["train"].shape[1],
         "curves": {f"{decay:g}": best[:, i].tolist() for i, decay in enumerate(settings.weight_decays)},
     }
