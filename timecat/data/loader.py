@@ -1,10 +1,8 @@
 """FFCV <-> Lightning: batches of a .beton as a function of (seed, epoch, batch) alone, resumable at any batch.
 
-FFCV gives the file format and its compiled kernels (turbojpeg decode, OpenCV area resize). `ffcv.Loader` itself is not
-used: it cannot be resumed (a seed fixes the order but not the crops), an exception in its thread hangs the reader, an
-epoch left early leaks its thread and buffers, a corrupt JPEG passes as garbage, and each loader compiles anew. Here one
-cached kernel serves every loader: decode, crop, resize and flip the boxes that `views` draws. This file is the only one
-that reaches into FFCV, which pyproject.toml pins.
+`ffcv.Loader` itself is not used: it cannot be resumed (a seed fixes the order but not the crops), an exception in its
+thread hangs the reader, an epoch left early leaks its thread and buffers, a corrupt JPEG passes as garbage, and each
+loader compiles anew. Here FFCV's kernels (see `kernel`) fill the boxes that `views` draws.
 """
 
 import os
@@ -15,100 +13,14 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from typing import Any
 
-import llvmlite.binding
-import numba
 import numpy as np
 import torch
-from numba import types
 
-from timecat.data import views
-from timecat.data.beton import JPEG, Beton
+from timecat.data import kernel, views
+from timecat.data.beton import Beton
 from timecat.errors import UserError
 
-_threads = torch.get_num_threads()
-import ffcv.libffcv  # noqa: E402 (1.0.2: the extension's C functions, by ctypes)
-
-torch.set_num_threads(_threads)  # importing ffcv sets it to 1 (ffcv/pipeline/compiler.py)
-
 BATCHES_AHEAD = 3
-HARMLESS = (
-    "extraneous bytes before marker",
-    "unknown JFIF revision",
-)  # libjpeg's warnings at which the pixels are whole
-
-_library = ffcv.libffcv.lib
-_library.tjGetErrorStr.restype = ffcv.libffcv.ctypes.c_char_p
-
-# Named symbols, not ctypes pointers: numba caches compiled code that calls a symbol and refuses to cache a pointer.
-for _name in ("imdecode", "resize"):
-    _address = ffcv.libffcv.ctypes.cast(getattr(ffcv.libffcv.lib, _name), ffcv.libffcv.c_void_p).value
-    llvmlite.binding.add_symbol(f"timecat_ffcv_{_name}", _address)
-_decode_jpeg = types.ExternalFunction(
-    "timecat_ffcv_imdecode",
-    types.int32(types.uintp, types.uint64, *[types.uint32] * 2, types.uintp, *[types.uint32] * 6, *[types.uint8] * 2),
-)
-_resize_area = types.ExternalFunction("timecat_ffcv_resize", types.void(*[types.int64] * 11))
-
-
-# numba frees an array after its last use, and an address taken of it does not count as one: addresses are taken only in
-# functions that get the array from a caller, who still holds it. No 1-d uint8 array is written to: ffcv.Loader makes
-# numba take these for read-only in the whole process (ffcv/memory_managers/os_cache.py).
-
-
-@numba.njit(nogil=True, cache=True)
-def _decode(data, image):
-    """Decode a JPEG's bytes into uint8 (height, width, 3); not 0 where turbojpeg has something to say."""
-    height, width, _ = image.shape
-    return _decode_jpeg(data.ctypes.data, data.size, height, width, image.ctypes.data, height, width, 0, 0, 1, 1, 0, 0)
-
-
-@numba.njit(nogil=True, cache=True)
-def _resize(image, top, bottom, left, right, out):
-    _resize_area(
-        *(0, image.ctypes.data, image.shape[0], image.shape[1], top, bottom, left, right),
-        *(out.ctypes.data, out.shape[0], out.shape[1]),
-    )
-
-
-@numba.njit(nogil=True, cache=True)
-def _see(image, box, out):
-    """Write the box of an image, black where it reaches beyond, to uint8 (side, side, 3)."""
-    height, width, _ = image.shape
-    top, left, box_height, box_width, flip = box
-    bottom, right = top + box_height, left + box_width
-    if top < 0 or left < 0 or bottom > height or right > width:
-        row0, row1, column0, column1 = max(top, 0), min(bottom, height), max(left, 0), min(right, width)
-        padded = np.zeros((box_height, box_width, 3), np.uint8)
-        padded[row0 - top : row1 - top, column0 - left : column1 - left] = image[row0:row1, column0:column1]
-        _resize(padded, 0, box_height, 0, box_width, out)
-    else:
-        _resize(image, top, bottom, left, right, out)
-    if flip:
-        side = out.shape[1]
-        for row in range(side):
-            for column in range(side // 2):
-                for channel in range(3):
-                    kept = out[row, column, channel]
-                    out[row, column, channel] = out[row, side - 1 - column, channel]
-                    out[row, side - 1 - column, channel] = kept
-
-
-@numba.njit(nogil=True, cache=True)
-def _fill(file, offsets, sizes, modes, heights, widths, boxes, out, failed):
-    """Write the view of each sample into `out`, uint8 (n, side, side, 3); `failed[i]` = 1 where turbojpeg complains.
-
-    `file` is the mapped file, read-only uint8; the other arrays are rows of the index and of `views.boxes`.
-    """
-    for i in range(len(offsets)):
-        data = file[offsets[i] : offsets[i] + sizes[i]]
-        if modes[i] == JPEG:
-            image = np.empty((heights[i], widths[i], 3), np.uint8)
-            if _decode(data, image) != 0:
-                failed[i] = 1
-                continue
-            _see(image, boxes[i], out[i])
-        else:
-            _see(data.reshape((heights[i], widths[i], 3)), boxes[i], out[i])
 
 
 class BetonLoader:
@@ -247,9 +159,9 @@ class BetonLoader:
         edges = np.linspace(0, len(indices), min(self.workers, len(indices)) + 1).astype(int)
         parts = [slice(a, b) for a, b in pairwise(edges)]
         if pool is None or len(parts) == 1:
-            _fill(self._file, *rows)
+            kernel.fill(self._file, *rows)
         else:
-            list(pool.map(lambda part: _fill(self._file, *(row[part] for row in rows)), parts))
+            list(pool.map(lambda part: kernel.fill(self._file, *(row[part] for row in rows)), parts))
         for i in np.flatnonzero(failed):
             self._decode_again(int(indices[i]), boxes[i], out[i])
         return images, torch.from_numpy(beton.labels[indices]), torch.from_numpy(indices.copy())
@@ -259,14 +171,13 @@ class BetonLoader:
         start, size = int(self.beton.offsets[index]), int(self.beton.sizes[index])
         height, width = int(self.beton.heights[index]), int(self.beton.widths[index])
         source, pixels = np.array(self._file[start : start + size]), np.empty((height, width, 3), np.uint8)
-        code = ffcv.libffcv.imdecode(source, pixels, height, width, height, width)
-        why = _library.tjGetErrorStr().decode(errors="replace")  # of this thread's last call
-        if code and not any(harmless in why for harmless in HARMLESS):
+        why = kernel.complaint(source, pixels)
+        if why is not None:
             raise UserError(
                 f"{self.beton.path}: image {index} is broken ({why}); write the file again with `timecat write`"
             )
         pixels.setflags(write=False)
-        _see(pixels, box, out)
+        kernel.see(pixels, box, out)
 
 
 class _Prefetch:
