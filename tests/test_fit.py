@@ -17,6 +17,7 @@ from timecat import progress
 from timecat.cli import main
 from timecat.config import read_config
 from timecat.fit import train_member
+from timecat.stop import Stop
 from timecat.study import Study
 
 ONE_CYCLE = {"optimizer": "sgd", "lr": 0.1, "weight_decay": 5e-4, "schedule": "one_cycle"}
@@ -50,15 +51,16 @@ def write_config(path: Path, digits: Path, model: dict, cats: dict, **study) -> 
     return str(path)
 
 
-class StopAfter:
+class StopAfter(Stop):
     """A stop request that comes true at the n-th step of this process."""
 
     def __init__(self, steps: int) -> None:
-        self.left = steps  # asked once a step
+        self.left = steps
 
-    def is_set(self) -> bool:
+    @property
+    def level(self) -> int:  # asked once before the training and once a step
         self.left -= 1
-        return self.left < 0
+        return 2 if self.left < -1 else 0
 
 
 def snapshots(directory: Path) -> dict[str, bytes]:

@@ -1,21 +1,26 @@
-"""What a member leaves on disk: last.ckpt to go on from, snapshot_<step>.pt to build cats of, done.json at the end."""
+"""What a member leaves on disk: checkpoints to go on from, snapshot_<step>.pt for cats, done.json at the end."""
 
 import io
 import os
-import threading
+import sys
 import time
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 import torch
+import torch.distributed
 from torch import Tensor
 
 from timecat import files
+from timecat.errors import UserError
 from timecat.progress import DONE
+from timecat.stop import Stop, is_first_rank
 from timecat.study import Run
 
 CHECKPOINT = "last.ckpt"
+PREVIOUS = "previous.ckpt"
 TEMPORARY = f".{CHECKPOINT}.tmp"
 
 
@@ -30,14 +35,57 @@ def save_snapshot(path: Path, state: dict[str, Tensor]) -> None:
     files.write_bytes(path, buffer.getvalue())
 
 
+def newest_checkpoint(directory: Path) -> tuple[Path, int] | None:
+    """The newest checkpoint that loads, and its step; None where nothing was saved yet.
+
+    Raises:
+        UserError: there are checkpoints, and none loads.
+    """
+    wrong = []
+    for path in (directory / CHECKPOINT, directory / PREVIOUS):
+        if not path.exists():
+            continue
+        try:
+            step = _step(path)
+        except Exception as error:  # whatever torch and zipfile make of a damaged file
+            wrong.append(f"{path.name} ({' '.join(str(error).split())[:150] or type(error).__name__})")
+            continue
+        if wrong and is_first_rank():
+            print(f"timecat: {directory}: {wrong[0]} does not load; going on from {path.name}", file=sys.stderr)
+        return path, step
+    if wrong:
+        raise UserError(
+            f"{directory}: {' and '.join(wrong)} cannot be read; put one back from a backup, or move the directory "
+            "away to train this member from its start"
+        )
+    return None
+
+
+def _step(path: Path) -> int:
+    with zipfile.ZipFile(path) as archive:  # torch.load does not look at the checksums
+        if (broken := archive.testzip()) is not None:
+            raise ValueError(f"the checksum of {broken} is wrong")
+    return torch.load(path, mmap=True, weights_only=True)["global_step"]
+
+
 class Checkpoint(L.Callback):
     """Snapshots at the plan's steps, a checkpoint every few minutes and when `stop` is set, a marker at the end."""
 
-    def __init__(self, directory: Path, run: Run, minutes: float, batch_size: int, stop: threading.Event) -> None:
+    def __init__(self, directory: Path, run: Run, minutes: float, batch_size: int, stop: Stop) -> None:
         self.directory, self.run, self.seconds, self.stop = directory, run, 60 * minutes, stop
         self.batch_size = batch_size
         self.saved_at = time.monotonic()
         self.step = -1
+        self.group: Any = None
+
+    def on_train_start(self, trainer: L.Trainer, member: L.LightningModule) -> None:
+        if trainer.world_size > 1:
+            # over gloo, so that agreeing costs a message and no wait for the device
+            self.group = torch.distributed.new_group(backend="gloo")
+            steps = [0] * trainer.world_size
+            torch.distributed.all_gather_object(steps, trainer.global_step, group=self.group)
+            if len(set(steps)) > 1:
+                raise UserError(f"{self.directory}: its processes read checkpoints of different steps, {steps}")
 
     def on_train_batch_end(self, trainer: L.Trainer, member: L.LightningModule, *_: Any) -> None:
         step = trainer.global_step
@@ -50,14 +98,23 @@ class Checkpoint(L.Callback):
                 save_snapshot(self.directory / f"snapshot_{step}.pt", state)
         if step == self.run.steps:
             self.save(trainer)  # here, not at the end of training, where Lightning has let go of the loader's position
-        elif step % trainer.log_every_n_steps == 0 or self.stop.is_set():
-            late = time.monotonic() - self.saved_at > self.seconds
-            stop, late = trainer.strategy.broadcast((self.stop.is_set(), late))
-            if stop or late:
-                self.save(trainer)
-                self.publish(trainer)
-            if stop:
-                raise Stopped(f"stopped at step {step:,} of {self.run.steps:,}")
+            return
+        level, late = self.agreed()
+        if level or late:
+            self.save(trainer)
+            self.publish(trainer)
+        if level:
+            raise Stopped(f"stopped at step {step:,} of {self.run.steps:,}")
+
+    def agreed(self) -> tuple[int, bool]:
+        """What all processes of the member make of their signals and clocks: the strongest request, whether to save."""
+        late = time.monotonic() - self.saved_at > self.seconds
+        if self.group is None:
+            return self.stop.level, late
+        asked = torch.tensor([self.stop.level, int(late)])
+        torch.distributed.all_reduce(asked, torch.distributed.ReduceOp.MAX, group=self.group)
+        self.stop.level = int(asked[0])
+        return self.stop.level, bool(asked[1])
 
     def save(self, trainer: L.Trainer) -> None:
         """Save under a temporary name; `publish` renames it, so a kill leaves the last checkpoint or this one."""
@@ -65,8 +122,14 @@ class Checkpoint(L.Callback):
         self.saved_at = time.monotonic()
 
     def publish(self, trainer: L.Trainer) -> None:
-        if trainer.is_global_zero:
-            os.replace(self.directory / TEMPORARY, self.directory / CHECKPOINT)
+        """Make it the newest of two; a kill between the renames leaves the one before it, as `previous`."""
+        if not trainer.is_global_zero:
+            return
+        with (self.directory / TEMPORARY).open("rb") as file:
+            os.fsync(file.fileno())
+        if (self.directory / CHECKPOINT).exists():
+            os.replace(self.directory / CHECKPOINT, self.directory / PREVIOUS)
+        os.replace(self.directory / TEMPORARY, self.directory / CHECKPOINT)
 
     def on_train_end(self, trainer: L.Trainer, member: L.LightningModule) -> None:
         if trainer.global_step < self.run.steps:

@@ -2,11 +2,15 @@
 
 import os
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from timecat import __version__
 from timecat.config import as_arguments, read_config, split_arguments
 from timecat.errors import UserError
+
+if TYPE_CHECKING:
+    from timecat.stop import Stop
+    from timecat.study import Study
 
 HELP = """\
 usage: timecat COMMAND [--config FILE] [--section.key VALUE ...]
@@ -93,7 +97,7 @@ def _dispatch(arguments: list[str]) -> int:
     elif command == "probe":
         from timecat.probe import probe
 
-        probe(study)
+        probe(_of_one_data_set(study, options.get("data")))
     else:
         from timecat.run import run
 
@@ -101,11 +105,29 @@ def _dispatch(arguments: list[str]) -> int:
     return 0
 
 
+def _of_one_data_set(study: "Study", name: str | None) -> "Study":
+    """The study with the one probe that is named, or that SLURM's array task numbers."""
+    from timecat.config import data_name
+
+    names = [data_name(path) for path in study.probes]
+    task = os.environ.get("SLURM_ARRAY_TASK_ID")
+    if name is None and task is not None:
+        if not task.isdigit() or int(task) >= len(names):
+            raise UserError(f"SLURM_ARRAY_TASK_ID is {task!r}; study.probes are numbered 0 to {len(names) - 1}")
+        name = names[int(task)]
+    if name is not None:
+        if name not in names:
+            raise UserError(f"--data {name}: no such probe in study {study.name}; there are {', '.join(names)}")
+        study.probes = [study.probes[names.index(name)]]
+    return study
+
+
 def _options(command: str, others: list[str]) -> dict[str, Any]:
-    """What is left of the command line after configs and overrides; only `plan` and `fit` have options of their own."""
+    """What is left of the command line after configs and overrides: the command's own options."""
     known: dict[str, dict[str, type]] = {
         "plan": {"--images-per-sec": float},
-        "fit": {"--member": int, "--slots": int, "--slot": int},
+        "probe": {"--data": str},
+        "fit": {"--member": int, "--slots": int, "--devices-per-member": int, "--serve": bool},
     }
     options: dict[str, Any] = {}
     rest = list(others)
@@ -115,7 +137,7 @@ def _options(command: str, others: list[str]) -> dict[str, Any]:
         if kind is None:
             raise UserError(f"timecat {command}: unknown argument {name!r}; see timecat --help")
         if not has_value:
-            value = rest.pop(0) if rest else ""
+            value = "yes" if kind is bool else rest.pop(0) if rest else ""
         try:
             options[name[2:].replace("-", "_")] = kind(value)
         except ValueError:
@@ -129,24 +151,16 @@ def _lightning(command: str, arguments: list[str]) -> int:
     informs = any(name.startswith(("-h", "--help", "--print_config", "--print_shtab")) for name in others)
     config = read_config(configs, overrides) if configs else {}
     if command == "fit" and "study" in config and not informs:
-        from timecat.fit import fit
-        from timecat.study import Study
+        from timecat.stop import stop_on_signal
 
-        options = _options("fit", others)
-        task = os.environ.get("SLURM_ARRAY_TASK_ID")
-        if "member" not in options and "slot" not in options and task is not None:
-            if not task.isdigit():
-                raise UserError(f"SLURM_ARRAY_TASK_ID is {task!r}; it must be the number of a member")
-            options["member"] = int(task)
-        forwarded = as_arguments(configs, overrides)
-        return fit(
-            Study(config), forwarded, member=options.get("member"), slots=options.get("slots"), slot=options.get("slot")
-        )
+        with stop_on_signal() as stop:  # before the imports, which take seconds
+            return _fit(config, configs, overrides, others, stop)
     if command == "fit" and informs and not configs:
         print(
             "a study's config takes, beside the keys below:\n"
             "  --member K    train the plan's member K alone\n"
             "  --slots N     members trained at once (study.slots; one per GPU, one on a CPU)\n"
+            "  --devices-per-member D    instead of trainer.devices; members are packed on the GPUs that are visible\n"
         )
     if not configs and not informs:
         raise UserError(
@@ -156,3 +170,26 @@ def _lightning(command: str, arguments: list[str]) -> int:
 
     lightning(command, arguments, probe="probe" in config)
     return 0
+
+
+def _fit(config: dict, configs: list[str], overrides: dict[str, Any], others: list[str], stop: "Stop") -> int:
+    from timecat.fit import fit
+    from timecat.study import Study
+
+    options = _options("fit", others)
+    if "devices_per_member" in options:
+        overrides["trainer.devices"] = options["devices_per_member"]
+        config.setdefault("trainer", {})["devices"] = options["devices_per_member"]
+    task = os.environ.get("SLURM_ARRAY_TASK_ID")
+    if "member" not in options and "serve" not in options and task is not None:
+        if not task.isdigit():
+            raise UserError(f"SLURM_ARRAY_TASK_ID is {task!r}; it must be the number of a member")
+        options["member"] = int(task)
+    return fit(
+        Study(config),
+        as_arguments(configs, overrides),
+        stop,
+        member=options.get("member"),
+        slots=options.get("slots"),
+        serving="serve" in options,
+    )

@@ -10,7 +10,8 @@ from typing import Any
 def write_bytes(path: Path, content: bytes) -> None:
     """Write to a temporary name beside `path`, flush to disk, rename: a kill leaves the old file or the new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
+    # nodes that share the directory may have processes of the same number
+    temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}-{os.urandom(4).hex()}")
     try:
         with temporary.open("wb") as file:
             file.write(content)

@@ -1,51 +1,66 @@
-"""`timecat fit` on a study: train its unfinished members, one after the other or one per GPU."""
+"""`timecat fit` on a study: train one member here, or all that are unfinished, a process per GPU."""
 
 import os
 import sys
-import threading
 from typing import Any
 
 from timecat import files, progress
+from timecat.cores import cores
 from timecat.data.beton import count_images
 from timecat.data.root import data_root
 from timecat.display import live_table, say_finished
 from timecat.errors import UserError
 from timecat.recipe import FILE, RECIPE, check_recipe, recipe, trained_with
-from timecat.slots import default_slots, die_with_parent, train_in_slots, work
-from timecat.stop import STOPPED, is_first_rank, stop_on_signal
+from timecat.slots import default_slots, devices_per_member, die_with_parent, serve, train_in_slots, work
+from timecat.stop import REQUEUED, STOPPED, Stop, is_first_rank, requeue
 from timecat.study import Run, Study
 
+FAILED = 1  # exit status
 
-def fit(study: Study, arguments: list[str], *, member: int | None, slots: int | None, slot: int | None = None) -> int:
+
+def fit(
+    study: Study,
+    arguments: list[str],
+    stop: Stop,
+    *,
+    member: int | None = None,
+    slots: int | None = None,
+    serving: bool = False,
+) -> int:
     """Train every unfinished member of the study, or the one that is named.
 
     Args:
-        arguments: the command line after `timecat fit`, for LightningCLI and for the processes of other slots.
+        arguments: the command line after `timecat fit`, for LightningCLI and for the processes of slots.
+        stop: what signals ask for.
         member: index in the plan.
         slots: members trained at once; by default one per visible GPU, and one on a CPU.
-        slot: set in a process that another `fit` started.
+        serving: train the members that another `fit` names on standard input.
 
     Returns:
-        The exit status: 0 where all are finished, 130 where the training was asked to stop, 1 where a
-        member failed or is being trained by another process.
+        The exit status: 0 where all are finished, 130 where the training was asked to stop, 75 where SLURM was asked to
+        go on with it later, 1 where a member failed or is being trained by another process.
     """
-    runs = sorted(study.runs, key=lambda run: work(study, run), reverse=True) if member is None else [study.run(member)]
-    if slot is not None:
-        die_with_parent()
+    die_with_parent()
     check_data(study)
-    unfinished = [run for run in runs if not progress.is_finished(study.directory / run.name, run)]
+    if serving:
+        return serve(study, _trainer_of_members(study, arguments, stop, slots or 1), stop)
+    runs = sorted(study.runs, key=lambda run: work(study, run), reverse=True) if member is None else [study.run(member)]
     for run in runs:
         check_recipe(study, run)
+    unfinished = [run for run in runs if not progress.is_finished(study.directory / run.name, run)]
     if not unfinished:
         print(f"{study.directory}: nothing to train, {len(runs)} of {len(runs)} members are finished")
         return 0
     save_plan(study)
     slots = slots or default_slots(study)
-    if slot is not None or member is not None or min(slots, len(unfinished)) <= 1:
-        with live_table(study, enabled=slot is None):
-            left = _train_here(study, unfinished, arguments, slots)
-            return 0 if left == 1 and slot is not None else left
-    return train_in_slots(study, runs, arguments, slots)
+    if member is not None or (len(unfinished) == 1 and devices_per_member(study) == 1):
+        with live_table(study, enabled=is_first_rank()):
+            status = _trainer_of_members(study, arguments, stop, slots)(unfinished[0])
+    else:
+        status = train_in_slots(study, unfinished, arguments, slots, stop)
+    if status == REQUEUED:
+        requeue()
+    return status
 
 
 def check_data(study: Study) -> None:
@@ -63,45 +78,44 @@ def save_plan(study: Study) -> None:
         files.write_json(study.directory / "study.json", study.resolved())
 
 
-def _train_here(study: Study, runs: list[Run], arguments: list[str], slots: int) -> int:
-    """Train the runs one after the other in this process; those that another process trains are left to it."""
+def _trainer_of_members(study: Study, arguments: list[str], stop: Stop, slots: int) -> Any:
+    """A function that trains a member in this process and returns `fit`'s exit status for it."""
     # Each member computes with its share of the cores even when it is alone: sums depend on the number of threads.
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) // slots)))
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores() // slots)))
     from timecat.checkpoint import Stopped
     from timecat.lightning_cli import StudyCLI
 
     cli = StudyCLI(arguments)
-    left_to_others = []
-    with stop_on_signal() as stop:
-        for run in runs:
-            directory = study.directory / run.name
-            held = progress.lock(directory) if is_first_rank() else -1
-            if held is None:
-                left_to_others.append(run)
-                continue
-            try:
-                if progress.is_finished(directory, run):  # by another slot, since we looked
-                    continue
+
+    def train(run: Run) -> int:
+        directory = study.directory / run.name
+        held = progress.lock(directory, patient="SLURM_JOB_ID" in os.environ) if is_first_rank() else -1
+        if held is None:
+            print(f"timecat: {run.name} is being trained by another process", file=sys.stderr)
+            return FAILED
+        try:
+            if not progress.is_finished(directory, run):  # by another process, since we looked
                 train_member(study, run, cli, stop)
-                say_finished(study, run)
-            except Stopped as stopped:
-                print(f"timecat: {run.name} {stopped}; the same command goes on from there", file=sys.stderr)
-                return STOPPED
-            finally:
-                if held != -1:
-                    os.close(held)
-    for run in left_to_others:
-        print(f"timecat: {run.name} is being trained by another process", file=sys.stderr)
-    return 1 if left_to_others else 0
+            say_finished(study, run)
+            return 0
+        except Stopped as stopped:
+            if not is_first_rank() and "SLURM_JOB_ID" not in os.environ:
+                return 0  # Lightning's launcher kills the first rank where another one exits otherwise
+            print(f"timecat: {run.name} {stopped}; the same command goes on from there", file=sys.stderr)
+            return REQUEUED if stop.requeues() else STOPPED
+        finally:
+            if held != -1:
+                os.close(held)
+
+    return train
 
 
-def train_member(study: Study, run: Run, cli: Any, stop: threading.Event) -> None:
+def train_member(study: Study, run: Run, cli: Any, stop: Stop) -> None:
     """Train one member to its last step, from its checkpoint where there is one."""
     import lightning as L
-    import torch
     from lightning.pytorch.loggers import TensorBoardLogger
 
-    from timecat.checkpoint import CHECKPOINT, Checkpoint
+    from timecat.checkpoint import Checkpoint, Stopped, newest_checkpoint
     from timecat.progress_callback import ProgressCallback
 
     directory = study.directory / run.name
@@ -113,9 +127,7 @@ def train_member(study: Study, run: Run, cli: Any, stop: threading.Event) -> Non
             f"{data.files['train']}: is not the file that {directory} was trained on; choose another study.name"
         )
     files.write_json(directory / RECIPE, {**recipe(study, run), FILE: content})
-    checkpoint = directory / CHECKPOINT
-    resume = str(checkpoint) if checkpoint.exists() else None
-    step = torch.load(resume, mmap=True, weights_only=True)["global_step"] if resume else None
+    resume, step = newest_checkpoint(directory) or (None, None)
     logger = TensorBoardLogger(study.directory, name=run.name, version="", purge_step=step, default_hp_metric=False)
     callbacks = [
         ProgressCallback(directory, run, study.batch_size),
@@ -134,11 +146,13 @@ def train_member(study: Study, run: Run, cli: Any, stop: threading.Event) -> Non
         num_sanity_val_steps=0,
         use_distributed_sampler=False,
     )
+    if stop.is_set() and trainer.world_size == 1:  # several processes agree at a batch's end only
+        raise Stopped("stopped before its first step")
     data.setup("fit")
     trainer.accumulate_grad_batches = data.accumulated(trainer.world_size)
     if trainer.check_val_every_n_epoch is None:
         trainer.val_check_interval *= trainer.accumulate_grad_batches  # a study counts steps, Lightning batches
-    trainer.fit(member, datamodule=data, ckpt_path=resume)
+    trainer.fit(member, datamodule=data, ckpt_path=resume and str(resume))
     if is_first_rank() and not progress.is_finished(directory, run):
         raise UserError(
             f"{directory}: its checkpoint is past a step at which the plan wants a snapshot "

@@ -8,6 +8,7 @@ from typing import Any
 from jsonargparse import ArgumentError
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning.pytorch.plugins.environments import SLURMEnvironment
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from timecat.config import as_arguments, read_probe_config, split_arguments
@@ -96,8 +97,21 @@ class StudyCLI(_CLI):
     def trainer(self, settings: dict[str, Any], *, callbacks: list[Any], **ours: Any) -> Trainer:
         given = settings.pop("callbacks", None) or []
         callbacks = [*(given if isinstance(given, list) else [given]), *callbacks]
+        plugins = settings.pop("plugins", None) or []
+        plugins = list(plugins) if isinstance(plugins, list | tuple) else [plugins]
+        on_slurm = SLURMEnvironment.detect()
+        if on_slurm:
+            plugins.append(SLURMEnvironment(auto_requeue=False))  # timecat.stop does it, for all of our stages alike
         try:
-            trainer = Trainer(**{**settings, **ours}, callbacks=callbacks)
+            trainer = Trainer(**{**settings, **ours}, callbacks=callbacks, plugins=plugins)
+            if on_slurm and trainer.world_size != trainer.num_nodes * trainer.num_devices:
+                raise UserError(
+                    f"SLURM started {trainer.world_size} processes for trainer.num_nodes {trainer.num_nodes} x "
+                    f"trainer.devices {trainer.num_devices}; give sbatch --nodes and --ntasks-per-node to fit"
+                )
+            # Its SIGTERM handler speaks to the other processes from within the handler, and ends a training that nobody
+            # saved (as in Lightning issue 21406); ours are those of timecat.stop.
+            trainer._signal_connector.register_signal_handlers = lambda: None
             if settings.get("sync_batchnorm") and trainer.strategy.root_device.type == "cpu":
                 raise UserError("trainer.sync_batchnorm: torch has it for GPUs only; set it to false on a CPU")
             return trainer

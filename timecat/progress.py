@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from timecat.study import Run, Study
 PROGRESS = "progress.json"
 LOCK = "lock"
 DONE = "done.json"
+PATIENCE = 300.0  # seconds; NFS servers let go after 90
 
 
 def is_finished(directory: Path, run: Run) -> bool:
@@ -21,18 +23,27 @@ def is_finished(directory: Path, run: Run) -> bool:
     return all(str(step) in snapshots and (directory / f"snapshot_{step}.pt").is_file() for step in run.snapshots)
 
 
-def lock(directory: Path) -> int | None:
-    """Take the member's lock, or None where another process trains it; the kernel lets go when the process ends."""
+def lock(directory: Path, patient: bool = False) -> int | None:
+    """Take the member's lock, or None where another process trains it; the kernel lets go when the process ends.
+
+    Args:
+        patient: wait some minutes for it: the file server lets go of a dead node's locks only after a while.
+    """
     directory.mkdir(parents=True, exist_ok=True)
     file = os.open(directory / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
-    for _ in range(10):  # `is_locked` holds it for a moment too
+    end = time.monotonic() + (PATIENCE if patient else 0.2)  # `is_locked` holds it for a moment too
+    while True:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return file
-        except OSError:
+        except BlockingIOError:
+            if time.monotonic() > end:
+                os.close(file)
+                return None
             time.sleep(0.02)
-    os.close(file)
-    return None
+        except OSError as error:
+            print(f"timecat: {directory}: the file system has no locks ({error.strerror})", file=sys.stderr)
+            return file
 
 
 def is_locked(directory: Path) -> bool:
@@ -42,8 +53,10 @@ def is_locked(directory: Path) -> bool:
         return False
     try:
         fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError:
+    except BlockingIOError:
         return True
+    except OSError:  # a file system without locks
+        return False
     finally:
         os.close(file)
     return False

@@ -36,7 +36,7 @@ def recipe(study: Study, run: Run) -> dict[str, Any]:
 
 def trained_with(directory: Path) -> dict[str, Any]:
     """The recipe of what lies in a member's directory; empty where nothing was trained there."""
-    if not (directory / "last.ckpt").exists() and not any(directory.glob("snapshot_*.pt")):
+    if not any(directory.glob("*.ckpt")) and not any(directory.glob("snapshot_*.pt")):
         return {}
     return files.read_json(directory / RECIPE) or {}
 

@@ -14,11 +14,13 @@ def run(study: Study, arguments: list[str]) -> int:
     from timecat.fit import fit
     from timecat.probe import probe
     from timecat.report import report
+    from timecat.stop import stop_on_signal
 
     write_missing(study.config.get("data") or {})
     for path in study.probes:
         write_missing(read_probe_config(path).get("data") or {})
-    status = fit(study, arguments, member=None, slots=None)
+    with stop_on_signal() as stop:
+        status = fit(study, arguments, stop)
     if status:
         return status
     if study.probes:

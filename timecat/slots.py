@@ -1,18 +1,26 @@
-"""Members trained at once on this machine: a process per slot, each taking the next member that nobody trains."""
+"""Members trained at once on this machine, a process per slot; one that fails does not stop the others."""
 
 import ctypes
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+import traceback
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
-from timecat import progress
+from timecat.cores import cores
 from timecat.display import live_table, say_finished
 from timecat.errors import UserError
-from timecat.stop import STOPPED, stop_on_signal
+from timecat.stop import REQUEUED, STOPPED, Stop
 from timecat.study import Run, Study
+
+BAD_INPUT = 2  # exit status
+FAILED = 1
 
 
 def work(study: Study, run: Run) -> int:
@@ -38,71 +46,166 @@ def devices_per_member(study: Study) -> int:
     return devices if isinstance(devices, int) and devices > 0 else 1
 
 
-def train_in_slots(study: Study, runs: list[Run], arguments: list[str], slots: int) -> int:
-    """Start a process per slot; each takes the next member that nobody trains. A failure stops only its own slot."""
-    workers = []
-    given = (study.config.get("data") or {}).get("workers") is not None
-    share = [] if given else [f"--data.workers={max(1, len(os.sched_getaffinity(0)) // slots)}"]
+def log_of(study: Study, run: Run) -> Path:
+    """Where a member's process writes what it has to say; SLURM's tasks do so too."""
+    return study.directory / "logs" / f"fit_{run.index}.log"
+
+
+def train_in_slots(study: Study, runs: list[Run], arguments: list[str], slots: int, stop: Stop) -> int:
+    """Train the runs in their order, the next one wherever a slot is free; `fit`'s exit status.
+
+    Raises:
+        UserError: the input is at fault, and so no member was trained.
+    """
     (study.directory / "logs").mkdir(parents=True, exist_ok=True)
-    with stop_on_signal() as stop, live_table(study, enabled=True):
-        for slot in range(slots):
-            log = study.directory / "logs" / f"slot_{slot}.log"
-            with log.open("ab") as file:
-                workers.append(
-                    subprocess.Popen(
-                        [sys.executable, "-m", "timecat", "fit", *arguments, *share, "--slot", str(slot)],
-                        env=_slot_environment(study, slot, slots),
-                        stdout=file,
-                        stderr=file,
-                        stdin=subprocess.DEVNULL,
-                        start_new_session=True,
-                    )
-                )
-        waiting = [run for run in runs if not progress.is_finished(study.directory / run.name, run)]
-        while True:
-            ended = all(worker.poll() is not None for worker in workers)
-            for run in [run for run in waiting if progress.is_finished(study.directory / run.name, run)]:
-                waiting.remove(run)
-                say_finished(study, run)
-            if ended:
-                break
-            if stop.is_set():
+    waiting = list(runs)
+    ended: dict[int, int] = {}  # exit status by the run's index
+    workers = [_Worker(study, arguments, slot, slots) for slot in range(min(slots, len(runs)))]
+    threads = [
+        threading.Thread(target=_work_off, args=(study, worker, waiting, ended, stop), daemon=True)
+        for worker in workers
+    ]
+    with live_table(study, enabled=True):
+        for thread in threads:
+            thread.start()
+        told = False
+        while any(thread.is_alive() for thread in threads):
+            if stop.is_set() and not told:
+                told = True
                 for worker in workers:
-                    if worker.poll() is None:
-                        worker.send_signal(signal.SIGINT)
-                stop.clear()
-            time.sleep(0.2)
-    failed = [slot for slot, worker in enumerate(workers) if worker.returncode not in (0, STOPPED)]
-    for slot in failed:
-        log = study.directory / "logs" / f"slot_{slot}.log"
-        last = (log.read_text(errors="replace").strip().splitlines() or ["no output"])[-1]
-        if workers[slot].returncode == 2:  # bad input, and the same for every slot
-            raise UserError(last.removeprefix("timecat: "))
-        print(f"timecat: slot {slot} failed: {last} (log: {log})", file=sys.stderr)
-    if failed:
-        return 1
-    if waiting:
-        print(
-            f"timecat: stopped with {len(waiting)} members to go; the same command goes on from there", file=sys.stderr
-        )
-        return STOPPED
+                    worker.stop()
+            time.sleep(0.1)
+    failed = [run for run in runs if ended.get(run.index, 0) not in (0, STOPPED, REQUEUED)]
+    if failed and all(ended.get(run.index, BAD_INPUT) == BAD_INPUT for run in runs):
+        raise UserError(_last_line(log_of(study, failed[0])).removeprefix("timecat: "))
+    for run in failed:
+        log = log_of(study, run)
+        why = _last_line(log).removeprefix("timecat: ")
+        print(f"timecat: member {run.index} ({run.name}) failed: {why} (log: {log})", file=sys.stderr)
+    if stop.is_set():
+        left = sum(ended.get(run.index) != 0 for run in runs)
+        print(f"timecat: stopped with {left} members to go; the same command goes on from there", file=sys.stderr)
+        return REQUEUED if stop.requeues() else STOPPED
+    return FAILED if failed else 0
+
+
+def _last_line(log: Path) -> str:
+    lines = log.read_text(errors="replace").strip().splitlines() if log.exists() else []
+    return lines[-1] if lines else "no output"
+
+
+def _work_off(study: Study, worker: "_Worker", waiting: list[Run], ended: dict[int, int], stop: Stop) -> None:
+    """A slot's thread: hand its worker one run after the other."""
+    while waiting and not stop.is_set():
+        run = waiting.pop(0)
+        ended[run.index] = status = worker.train(run)
+        if status == 0:
+            say_finished(study, run)
+        if status == BAD_INPUT and not worker.is_ready():  # it fell over the config, as it would with every member
+            waiting.clear()
+    worker.end()
+
+
+class _Worker:
+    """A slot's process: one for all of its members, as starting takes seconds; one each, where DDP starts more."""
+
+    def __init__(self, study: Study, arguments: list[str], slot: int, slots: int) -> None:
+        self.study, self.process = study, None
+        given = (study.config.get("data") or {}).get("workers") is not None
+        share = [] if given or slots == 1 else [f"--data.workers={max(1, cores() // slots)}"]
+        self.devices = devices_per_member(study)
+        self.command = [sys.executable, "-m", "timecat", "fit", *arguments, *share, "--slots", str(slots)]
+        self.environment = _slot_environment(slot, slots, self.devices)
+        self.ready = False
+
+    def train(self, run: Run) -> int:
+        """Train a run; the exit status."""
+        if self.devices > 1:
+            self._start(run, ["--member", str(run.index)])
+            return self._ended()
+        if self.process is None:
+            self._start(run, ["--serve"])
+        with suppress(BrokenPipeError):
+            self.process.stdin.write(f"{run.index}\n".encode())
+        answer = self.process.stdout.readline()
+        if not answer:
+            return self._ended()
+        self.ready = True
+        if int(answer) == FAILED:  # perhaps the device's fault, and then no member would train in it
+            self._ended()
+        return int(answer)
+
+    def is_ready(self) -> bool:
+        """Whether it has trained, so that what failed is a member and not the worker."""
+        return self.ready
+
+    def stop(self) -> None:
+        process = self.process
+        if process is not None and process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+
+    def end(self) -> None:
+        if self.process is not None:
+            self.process.stdin.close()
+            self.process.wait()
+
+    def _ended(self) -> int:
+        self.process.stdin.close()
+        status = self.process.wait()
+        self.process = None
+        return status
+
+    def _start(self, run: Run, more: list[str]) -> None:
+        with log_of(self.study, run).open("ab") as log:
+            self.process = subprocess.Popen(
+                [*self.command, *more],
+                env=self.environment,
+                stdin=subprocess.PIPE,
+                bufsize=0,
+                stdout=subprocess.PIPE if self.devices == 1 else log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+
+def serve(study: Study, train: Callable[[Run], int], stop: Stop) -> int:
+    """A slot's process: train the members whose numbers come on standard input, answer with an exit status each."""
+    answers = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)
+    for line in sys.stdin:
+        run = study.run(int(line))
+        with log_of(study, run).open("ab") as log:
+            for standard in (1, 2):
+                os.dup2(log.fileno(), standard)
+        try:
+            status = train(run)
+        except UserError as error:
+            print(f"timecat: {error}", file=sys.stderr)
+            status = BAD_INPUT
+        except Exception:
+            traceback.print_exc()
+            status = FAILED
+        answers.write(f"{status}\n")
+        if stop.is_set() or status == FAILED:
+            break
     return 0
 
 
-def _slot_environment(study: Study, slot: int, slots: int) -> dict[str, str]:
+def _slot_environment(slot: int, slots: int, devices: int) -> dict[str, Any]:
     """Its own GPUs and port, no trace of SLURM, and its share of the cores."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("SLURM_", "PMI", "MASTER_"))}
-    per_member = devices_per_member(study)
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    names = visible.split(",") if visible else [str(i) for i in range(slots * per_member)]
-    environment["CUDA_VISIBLE_DEVICES"] = ",".join(names[slot * per_member : (slot + 1) * per_member])
+    names = visible.split(",") if visible else [str(i) for i in range(slots * devices)]
+    environment["CUDA_VISIBLE_DEVICES"] = ",".join(names[slot * devices : (slot + 1) * devices])
     environment["TIMECAT_PARENT"] = str(os.getpid())
-    environment.setdefault("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) // slots)))
+    environment.setdefault("OMP_NUM_THREADS", str(max(1, cores() // slots)))
     return environment
 
 
 def die_with_parent() -> None:
     """A killed `fit` takes its slots along (Linux's PR_SET_PDEATHSIG), also if it died before this call."""
-    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
-    if os.getppid() != int(os.environ.get("TIMECAT_PARENT", os.getppid())):
-        sys.exit(STOPPED)
+    parent = os.environ.pop("TIMECAT_PARENT", None)  # not for the processes that DDP starts
+    if parent is not None:
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+        if os.getppid() != int(parent):
+            sys.exit(STOPPED)

@@ -1,38 +1,68 @@
-"""Stopping when asked to, and who speaks for a member that several processes train."""
+"""Stopping when asked to, and who speaks for a member that several processes train.
+
+A signal only sets a flag. Saving inside a handler can hang or corrupt (Lightning issue 21406), and the processes of one
+member must stop at the same batch, so the flag is read at a batch's end.
+"""
 
 import os
+import shutil
 import signal
-import threading
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 STOPPED = 130  # exit status; what a shell reports of a program that Ctrl-C ended
+REQUEUED = 75  # exit status; sysexits' "temporary failure": saved, and SLURM was asked to run the task again
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+
+
+class Stop:
+    """What this process was asked by signals: nothing, to go on later in a new process (USR1), or to stop."""
+
+    def __init__(self) -> None:
+        self.level = 0
+
+    def is_set(self) -> bool:
+        return self.level > 0
+
+    def requeues(self) -> bool:
+        """SLURM sends USR1 before the time limit; a later TERM (preemption, an admin, scancel) is stronger."""
+        return self.level == 1
+
+    def handle(self, number: int, frame: Any) -> None:
+        if number == signal.SIGINT and self.level:
+            raise KeyboardInterrupt  # Ctrl-C a second time
+        self.level = max(self.level, 1 if number == signal.SIGUSR1 else 2)
 
 
 @contextmanager
-def stop_on_signal() -> Iterator[threading.Event]:
-    """An event that the first SIGINT or SIGTERM sets; the second one ends the process as usual."""
-    stop = threading.Event()
-
-    def handler(number: int, frame: Any) -> None:
-        stop.set()
-        signal.signal(number, before[number])
-
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.getsignal(number) for number in numbers}
-    if threading.current_thread() is threading.main_thread():
-        for number in numbers:
-            signal.signal(number, handler)
+def stop_on_signal() -> Iterator[Stop]:
+    """The signals SIGINT, SIGTERM and SIGUSR1 ask this process to stop while the body runs."""
+    stop = Stop()
+    before = {number: signal.signal(number, stop.handle) for number in SIGNALS}
     try:
         yield stop
     finally:
-        if threading.current_thread() is threading.main_thread():
-            for number in numbers:
-                signal.signal(number, before[number])
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def is_first_rank() -> bool:
     """Whether this process speaks for its member, where several train it by DDP."""
     rank = next((os.environ[key] for key in ("RANK", "SLURM_PROCID", "LOCAL_RANK") if key in os.environ), "0")
     return rank == "0"
+
+
+def requeue() -> None:
+    """Ask SLURM to run this job or array task again, once for all of its processes."""
+    job = os.environ.get("SLURM_JOB_ID")
+    if job is None or not is_first_rank():
+        return
+    if "SLURM_ARRAY_JOB_ID" in os.environ:
+        job = f"{os.environ['SLURM_ARRAY_JOB_ID']}_{os.environ['SLURM_ARRAY_TASK_ID']}"
+    if shutil.which("scontrol") is None:
+        print(f"timecat: no scontrol here, so job {job} is not requeued; submit it again", file=sys.stderr)
+        return
+    subprocess.run(["scontrol", "requeue", job])

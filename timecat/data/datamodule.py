@@ -8,6 +8,7 @@ import lightning as L
 import numpy as np
 import torch
 
+from timecat.cores import cores
 from timecat.data.beton import Beton, read_beton
 from timecat.data.loader import BetonLoader
 from timecat.data.root import data_root
@@ -167,13 +168,14 @@ class ImageData(L.LightningDataModule):
                 self.beton(name)
 
     def _devices(self) -> dict[str, Any]:
-        trainer, cores = self.trainer, len(os.sched_getaffinity(0))
+        trainer = self.trainer
         if trainer is None:
-            return {"workers": self.workers or max(1, cores - 1)}
+            return {"workers": self.workers or max(1, cores() - 1)}
+        processes = 1 if "SLURM_CPUS_PER_TASK" in os.environ else trainer.num_devices
         return {
             "rank": trainer.global_rank,
             "world": trainer.world_size,
-            "workers": self.workers or max(1, cores // trainer.num_devices - 1),
+            "workers": self.workers or max(1, cores() // processes - 1),
             "pin": trainer.strategy.root_device.type == "cuda",
         }
 

@@ -1,0 +1,121 @@
+"""Checkpoints that do not load, and members that fail beside others: nothing is lost, and all of it is told."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.test_fit import ONE_CYCLE, StopAfter, command, snapshots, wait_until, write_config
+from timecat.cli import main
+from timecat.config import read_config
+from timecat.fit import train_member
+from timecat.study import Study
+
+LONG_AND_SHORT = {"long": {"members": 1, "steps": 600}, "short": {"members": 2, "steps": 8}}
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-5000])
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+@pytest.mark.parametrize("damage", [cut, flip, empty])
+def test_a_damaged_checkpoint_is_passed_over_and_two_are_an_error(tmp_path, digits, capsys, damage):
+    from timecat.checkpoint import Stopped
+    from timecat.lightning_cli import StudyCLI
+
+    cats = {"cat1": {"members": 1, "steps": 40}}
+    whole = write_config(tmp_path / "whole.yaml", digits, ONE_CYCLE, cats)
+    assert main(["fit", "--config", whole]) == 0
+    config = write_config(tmp_path / "s.yaml", digits, ONE_CYCLE, cats, checkpoint_minutes=0)
+    study = Study(read_config([config]))
+    with pytest.raises(Stopped):
+        train_member(study, study.run(0), StudyCLI(["--config", config]), StopAfter(17))
+    directory = study.directory / "member_0_40"
+    assert sorted(path.name for path in directory.glob("*.ckpt*")) == ["last.ckpt", "previous.ckpt"]
+    capsys.readouterr()
+
+    damage(directory / "last.ckpt")
+    good = (directory / "previous.ckpt").read_bytes()
+    damage(directory / "previous.ckpt")
+    before = {path: path.read_bytes() for path in directory.glob("*.ckpt")}
+    assert main(["fit", "--config", config]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and "last.ckpt" in said and "previous.ckpt" in said and str(directory) in said
+    assert {path: path.read_bytes() for path in directory.glob("*.ckpt")} == before
+
+    (directory / "previous.ckpt").write_bytes(good)
+    assert main(["fit", "--config", config]) == 0
+    (warning,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("timecat:")]
+    assert "last.ckpt" in warning and "going on from previous.ckpt" in warning
+    assert snapshots(study.directory) == snapshots(tmp_path / "runs" / "whole")
+
+
+def test_a_member_that_fails_stops_no_other_and_is_named(tmp_path, digits):
+    """Member 1's checkpoints are garbage; in the one slot, whose process falls on it first, the others are trained."""
+    cats = {"cat3": {"members": 3, "steps": 4}}
+    config = write_config(tmp_path / "s.yaml", digits, ONE_CYCLE, cats, slots=1)
+    runs = tmp_path / "runs" / "s"
+    (runs / "member_0_4").mkdir(parents=True)
+    (runs / "member_0_4" / "last.ckpt").write_bytes(b"garbage")
+    ended = subprocess.run(command("fit", "--config", config), capture_output=True, text=True, timeout=240)
+    assert ended.returncode == 1
+    (failure,) = [line for line in ended.stderr.splitlines() if line.startswith("timecat:")]
+    assert "member 0 (member_0_4) failed" in failure and "last.ckpt" in failure and "logs/fit_0.log" in failure
+    assert "last.ckpt" in (runs / "logs" / "fit_0.log").read_text()
+    assert [(runs / f"member_{k}_4" / "done.json").exists() for k in range(3)] == [False, True, True]
+
+
+def test_a_member_whose_process_dies_stops_no_other(tmp_path, digits):
+    """SIGKILL to a slot's process in the midst of a member, as the kernel does when memory runs out."""
+    config = write_config(tmp_path / "s.yaml", digits, ONE_CYCLE, LONG_AND_SHORT, slots=1, unequal_because="a test")
+    runs = tmp_path / "runs" / "s"
+    fit = subprocess.Popen(command("fit", "--config", config), stderr=subprocess.PIPE, text=True)
+    wait_until((runs / "member_0_600" / "progress.json").exists, 120)
+    (child,) = subprocess.run(["pgrep", "-P", str(fit.pid)], capture_output=True, text=True).stdout.split()
+    os.kill(int(child), signal.SIGKILL)
+    _, stderr = fit.communicate(timeout=240)
+    assert fit.returncode == 1
+    assert "member 0 (member_0_600) failed" in stderr and "logs/fit_0.log" in stderr
+    assert sorted(path.parent.name for path in runs.glob("*/done.json")) == ["member_0_8", "member_1_8"]
+
+
+def test_members_of_two_devices_are_packed_and_stop_together(tmp_path, digits):
+    """DDP by --devices-per-member: each member's two processes train the same one; TERM stops both at one batch."""
+    cats = {"long": {"members": 1, "steps": 600}, "short": {"members": 1, "steps": 8}}
+    config = write_config(tmp_path / "s.yaml", digits, ONE_CYCLE, cats, unequal_because="a test")
+    runs = tmp_path / "runs" / "s"
+    fit = [*command("fit", "--config", config), "--devices-per-member", "2", "--trainer.strategy", "ddp"]
+    first = subprocess.Popen(fit, stderr=subprocess.PIPE, text=True)
+    wait_until((runs / "member_0_600" / "progress.json").exists, 120)
+    first.send_signal(signal.SIGTERM)
+    _, stderr = first.communicate(timeout=60)
+    assert first.returncode == 130, stderr
+    assert "stopped at step" in (runs / "logs" / "fit_0.log").read_text()
+    assert (runs / "member_0_600" / "last.ckpt").exists()
+    second = subprocess.run(fit, capture_output=True, text=True, timeout=240)
+    assert second.returncode == 0, second.stderr
+    assert sorted(path.parent.name for path in runs.glob("*/done.json")) == ["member_0_600", "member_0_8"]
+
+
+def test_usr1_saves_and_exits_with_a_code_of_its_own(tmp_path, digits):
+    config = write_config(tmp_path / "s.yaml", digits, ONE_CYCLE, {"cat1": {"members": 1, "steps": 3000}})
+    process = subprocess.Popen([sys.executable, *command("fit", "--config", config)[1:]], stderr=subprocess.PIPE)
+    time.sleep(0.5)  # in the midst of the imports
+    process.send_signal(signal.SIGUSR1)
+    _, stderr = process.communicate(timeout=120)
+    assert process.returncode == 75, stderr
+    assert b"stopped before its first step" in stderr
