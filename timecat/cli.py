@@ -19,8 +19,11 @@ Time-Cat: train N short members instead of one long one, concatenate their froze
 
 the whole study
   run       write missing data, train members, probe, report; goes on where it was stopped
-  plan      members, snapshots, steps, images, epochs; --images-per-sec N adds hours
+  plan      members, snapshots, steps, images, epochs; --images-per-sec N adds hours,
+            --nodes N --devices D how a member's global batch is shared
   status    what is finished, running or missing
+  launch    the whole study as SLURM jobs; --dry-run prints the scripts, --nodes N --devices D spread a member,
+            other options go to sbatch; again: only what is missing
 its stages
   write     data set -> .beton files (timecat write --help)
   fit       train members: all that are unfinished, --member K alone, or SLURM_ARRAY_TASK_ID's
@@ -31,6 +34,7 @@ Lightning's own, on a member's or a probe's config
 
 example: timecat run --config configs/demo.yaml
 """
+COMMANDS = ("run", "launch", "plan", "status", "probe", "report")
 LIGHTNING = ("fit", "validate", "test", "predict")
 EXIT_USER_ERROR = 2
 
@@ -65,10 +69,12 @@ def _dispatch(arguments: list[str]) -> int:
         return write(rest)
     if command in LIGHTNING:
         return _lightning(command, rest)
-    if command not in ("run", "plan", "status", "probe", "report"):
+    if command not in COMMANDS:
         from difflib import get_close_matches
 
-        close = get_close_matches(command, ["run", "plan", "status", "write", "probe", "report", *LIGHTNING], 1)
+        close = get_close_matches(
+            command, ["run", "launch", "plan", "status", "write", "probe", "report", *LIGHTNING], 1
+        )
         raise UserError(
             f"no command {command!r}" + (f"; did you mean {close[0]}?" if close else "; see timecat --help")
         )
@@ -76,7 +82,7 @@ def _dispatch(arguments: list[str]) -> int:
         print(HELP, end="")
         return 0
     configs, overrides, others = split_arguments(rest)
-    options = _options(command, others)
+    options = {} if command == "launch" else _options(command, others)
     config = read_config(configs, overrides)
 
     from timecat.study import Study
@@ -85,7 +91,11 @@ def _dispatch(arguments: list[str]) -> int:
     if command == "plan":
         from timecat.plan import plan
 
-        plan(study, images_per_sec=options.get("images_per_sec"))
+        plan(study, **options)
+    elif command == "launch":
+        from timecat.launch import launch
+
+        return launch(study, as_arguments(configs, overrides), others)
     elif command == "status":
         from timecat.status import status
 
@@ -125,7 +135,7 @@ def _of_one_data_set(study: "Study", name: str | None) -> "Study":
 def _options(command: str, others: list[str]) -> dict[str, Any]:
     """What is left of the command line after configs and overrides: the command's own options."""
     known: dict[str, dict[str, type]] = {
-        "plan": {"--images-per-sec": float},
+        "plan": {"--images-per-sec": float, "--nodes": int, "--devices": int},
         "probe": {"--data": str},
         "fit": {"--member": int, "--slots": int, "--devices-per-member": int, "--serve": bool},
     }

@@ -11,12 +11,19 @@ from rich.live import Live
 from rich.table import Table
 
 from timecat import progress
+from timecat.slurm import Task
 from timecat.stop import is_first_rank
 from timecat.study import Run, Study
 
 
-def members_table(study: Study, shorten: bool = False) -> Table:
-    """All members as a table; `shorten` leaves out those that wait or ended long ago, for a live display."""
+def members_table(study: Study, shorten: bool = False, tasks: dict[int, Task] | None = None) -> Table:
+    """All members as a table.
+
+    Args:
+        shorten: leave out those that wait or ended long ago, for a live display.
+        tasks: SLURM's, by member.
+    """
+    tasks = tasks or {}
     states = [(run, progress.state_of(study, run)) for run in study.runs]
     finished = [run.index for run, state in states if state["state"] == "finished"]
     share = sum(state["step"] for _, state in states) / study.steps
@@ -27,6 +34,8 @@ def members_table(study: Study, shorten: bool = False) -> Table:
     )
     for name in ("member", "directory", "state", "step", "images/s", "loss", "ETA"):
         table.add_column(name, justify="right" if name in ("step", "images/s", "loss", "ETA") else "left", no_wrap=True)
+    if tasks:
+        table.add_column("SLURM", no_wrap=True)
     for run, state in states:
         waiting = state["state"] == "missing" or run.index in finished[:-3]
         if shorten and waiting:
@@ -40,6 +49,7 @@ def members_table(study: Study, shorten: bool = False) -> Table:
             f"{rate:,.0f}" if rate else "",
             f"{loss:.3f}" if loss is not None else "",
             duration(eta) if eta else "",
+            *([str(tasks[run.index]) if run.index in tasks else ""] if tasks else []),
         )
     if shorten and not table.rows:
         table.caption = "starting: torch and Lightning take some seconds to import"

@@ -7,11 +7,18 @@ from rich.console import Console
 from rich.table import Table
 
 from timecat.display import duration
+from timecat.global_batch import told
 from timecat.study import Study
 
 
-def plan(study: Study, images_per_sec: float | None = None, console: Console | None = None) -> None:
-    """Print the study's cats with their budgets, and its members with their snapshots."""
+def plan(
+    study: Study,
+    images_per_sec: float | None = None,
+    nodes: int = 1,
+    devices: int | None = None,
+    console: Console | None = None,
+) -> None:
+    """Print the study's cats with their budgets, and its members with their snapshots, on so many devices each."""
     console = console or Console()
     images = train_images(study)
     cats = Table(title=f"{study.name}: cats, global batch {study.batch_size:,}", title_justify="left", box=SIMPLE_HEAD)
@@ -47,6 +54,9 @@ def plan(study: Study, images_per_sec: float | None = None, console: Console | N
     console.print(members)
     total = study.steps * study.batch_size
     console.print(f"{study.steps:,} steps in all, {total:,} images, {_epochs(total, images)} epochs", highlight=False)
+    trainer, data = study.config.get("trainer") or {}, study.config.get("data") or {}
+    devices = devices or (trainer["devices"] if isinstance(trainer.get("devices"), int) else 1)
+    console.print(told(study.batch_size, data.get("device_batch_size"), nodes, devices), highlight=False)
     if study.horizon:
         console.print("the schedule has a horizon, so no snapshot is shared between cats of different lengths")
     elif study.steps != study.steps_unshared:

@@ -23,6 +23,7 @@ from timecat.data.views import (
     Interpolation,
 )
 from timecat.errors import UserError
+from timecat.global_batch import batches_per_step
 
 NORMALISATION = {"imagenet": (IMAGENET_MEAN, IMAGENET_STD), "cifar": (CIFAR_MEAN, CIFAR_STD)}
 SPLIT_SEED = 0  # what is held out is the same for every member
@@ -191,17 +192,8 @@ class ImageData(L.LightningDataModule):
         )
 
     def accumulated(self, world: int) -> int:
-        """Batches that make a step on each of `world` devices, none of more than device_batch_size images.
-
-        Raises:
-            UserError: the global batch cannot be shared equally by so many devices.
-        """
-        if self.batch_size % world:
-            raise UserError(
-                f"data.batch_size {self.batch_size:,} cannot be shared equally by {world} devices; choose a multiple"
-            )
-        share = self.batch_size // world
-        return next(n for n in range(1, share + 1) if share % n == 0 and share // n <= self.device_batch_size)
+        """Batches that make a step on each of `world` devices, none of more than device_batch_size images."""
+        return batches_per_step(self.batch_size, self.device_batch_size, world)
 
     def train_side(self, epoch: int) -> int:
         """Side in pixels of what the network trains on in an epoch."""

@@ -118,13 +118,19 @@ class BetonLoader:
         self._resume_at = self.batches_done % len(self)
 
     def order(self) -> np.ndarray:
-        """The samples that this rank visits in this epoch, int64; rank r takes every world-th of the common order."""
+        """The samples that this rank visits in this epoch, int64; rank r takes every world-th of the common order.
+
+        In training a step's images fall into as many parts as it has batches, over all ranks; the parts, and so
+        BatchNorm's statistics, are the same whether they are trained on one after the other or by several ranks.
+        """
         order = self.indices
         if self.shuffle:
             order = np.random.default_rng([self.seed, self.epoch]).permutation(order)
-        if self.drop_last:
-            order = order[: len(self) * self.batch_size * self.world]
-        return order[self.rank :: self.world]
+        if not self.drop_last:
+            return order[self.rank :: self.world]
+        order = order[: len(self) * self.batch_size * self.world]
+        parts = order.reshape(-1, self.batch_size, self.batches_per_step, self.world)[..., self.rank]
+        return parts.swapaxes(1, 2).ravel()
 
     def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
         start, self._resume_at = self._resume_at, 0

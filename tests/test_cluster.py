@@ -1,0 +1,302 @@
+"""A study on a real SLURM of two nodes: to the end, through failures, stops and kills, with nothing lost or changed.
+
+See private_slurm. The members are ResNet10 of width 8 on scikit-learn's digits.
+"""
+
+import json
+import os
+import random
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.private_slurm import PrivateSlurm, missing_programs, wait_until
+from tests.test_fit import ONE_CYCLE, SCHEDULE_FREE, snapshots, write_config
+from timecat.config import read_config
+from timecat.study import Study
+
+FOUR = {"cat4": {"members": 4, "steps": 800}}
+INSTALL = "apt-get install --no-install-recommends slurm-wlm munge"
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory):
+    if missing := missing_programs():
+        pytest.skip(f"NOT TESTED ON SLURM: {', '.join(missing)} missing; as root: {INSTALL}")
+    slurm = PrivateSlurm(tmp_path_factory.mktemp("slurm"))
+    # every task imports torch; where nobody may write beside it, it would be compiled each time
+    slurm.environment |= {"OMP_NUM_THREADS": "1", "PYTHONPYCACHEPREFIX": str(tmp_path_factory.mktemp("bytecode"))}
+    slurm.environment.pop("PYTHONDONTWRITEBYTECODE", None)
+    try:
+        slurm.start()
+        yield slurm
+    finally:
+        slurm.stop()
+
+
+class OnCluster:
+    """A study and the commands on it, as a user on the login node gives them."""
+
+    def __init__(self, slurm: PrivateSlurm, config: str) -> None:
+        self.slurm, self.config = slurm, config
+        self.directory = Study(read_config([config])).directory
+
+    def command(self, *arguments: str) -> list[str]:
+        return [sys.executable, "-m", "timecat", arguments[0], "--config", self.config, *arguments[1:]]
+
+    def run(self, *arguments: str, status: int = 0) -> str:
+        ended = subprocess.run(
+            self.command(*arguments), env=self.slurm.environment, capture_output=True, text=True, timeout=60
+        )
+        assert ended.returncode == status, ended.stderr
+        return ended.stdout if status == 0 else ended.stderr
+
+    def launch(self, *arguments: str) -> dict[str, str]:
+        """Jobs by what they are, such as {'member 0': '7_0', 'probe digits': '8_0', 'report': '9'}."""
+        said = self.run("launch", "--cpus-per-task=1", *arguments)
+        found = re.findall(r"^(\d+(?:_\d+)?)  (member \d+|probe|report)", said, re.MULTILINE)
+        return {what: job for job, what in found}
+
+    def ended(self, job: str, seconds: float = 180) -> str:
+        """Wait for a job's end; its state."""
+        wait_until(lambda: self.state(job) not in ("PENDING", "RUNNING", "COMPLETING"), seconds, f"{job} goes on")
+        return self.state(job)
+
+    def state(self, job: str) -> str:
+        return self.slurm.job(job).get("JobState", "")
+
+    def log(self, name: str) -> str:
+        path = self.directory / "logs" / f"{name}.log"
+        return path.read_text() if path.exists() else ""
+
+
+def study(tmp_path: Path, digits: Path, name: str, model: dict, cats: dict, probe: bool = True, **settings) -> str:
+    """A config of digits with a probe of digits."""
+    data = {"root": str(digits), "train": "train.beton", "test": "test.beton", "holdout": 0.2, "view": "small"}
+    content = {
+        "seed_everything": 0,
+        "probe": {"weight_decays": [1e-3]},
+        "model": {"snapshots": ["none.pt"], "num_classes": 10, "lr": 0.1},
+        "data": {**data, "resolution": 28, "augment": False, "batch_size": 100, "workers": 1},
+        "trainer": {"max_epochs": 3, "accelerator": "cpu", "devices": 1},
+    }
+    (tmp_path / "digits.yaml").write_text(yaml.safe_dump(content))
+    probes = [str(tmp_path / "digits.yaml")] if probe else []
+    return write_config(tmp_path / f"{name}.yaml", digits, model, cats, probes=probes, **settings)
+
+
+@pytest.fixture(scope="session")
+def whole(cluster, tmp_path_factory, digits) -> OnCluster:
+    """A study of four members that was launched twice at once and ran to the end undisturbed."""
+    on = OnCluster(cluster, study(tmp_path_factory.mktemp("whole"), digits, "whole", ONE_CYCLE, FOUR))
+    launches = [
+        subprocess.Popen(on.command("launch", "--cpus-per-task=1"), env=cluster.environment, stdout=subprocess.PIPE)
+        for _ in range(2)
+    ]
+    said = sorted((launch.communicate(timeout=60)[0].decode() for launch in launches), key=len)
+    assert [launch.returncode for launch in launches] == [0, 0]
+    assert "nothing to submit; 6 tasks wait or run" in said[0]
+    assert f"tensorboard --logdir {on.directory}" in said[1]
+    assert len(cluster.output("squeue", "-h", "-r", "-o", "%i").split()) == 6
+    (report,) = re.findall(r"^(\d+)  report", said[1], re.MULTILINE)
+    assert on.ended(report, 240) == "COMPLETED", on.log("report") + on.log("probe_0") + on.log("fit_0")
+    return on
+
+
+def test_an_array_its_probe_and_the_report_run_to_the_end(whole):
+    table = json.loads((whole.directory / "report.json").read_text())
+    assert table["cats"]["cat4"]["acc1"]["digits"]["mean"] > 50
+    assert "cat4" in whole.log("report")
+    before = {path: path.stat().st_mtime_ns for path in whole.directory.rglob("*") if path.is_file()}
+    assert "nothing to submit; the study is finished" in whole.run("launch")
+    assert before == {path: path.stat().st_mtime_ns for path in before}
+
+
+def test_members_share_no_directory_no_order_and_no_seed(whole):
+    directories = sorted(path.parent for path in whole.directory.glob("*/done.json"))
+    assert [path.name for path in directories] == [f"member_{seed}_800" for seed in range(4)]
+    assert [json.loads((path / "done.json").read_text())["seed"] for path in directories] == list(range(4))
+    for path in directories:  # each has its own checkpoint and events, whatever SLURM's rank is
+        assert (path / "last.ckpt").exists() and len(list(path.glob("events.*"))) == 1
+    assert len({snapshots(path)["snapshot_800.pt"] for path in directories}) == 4
+
+
+def test_what_the_dry_run_prints_is_accepted(cluster, tmp_path):
+    for arguments in ([], ["--nodes=2", "--devices=4", "--partition", "high", "-t", "0:30:00"]):
+        on = OnCluster(cluster, "configs/cat5.yaml")
+        printed = on.run("launch", "--dry-run", "--cpus-per-task=1", *arguments)
+        scripts = dict(re.findall(r"^# ---- (\S+)\n(.*?)(?=^# ---- |\Z)", printed, re.MULTILINE | re.DOTALL))
+        assert sorted(scripts) == ["member.sbatch", "probe.sbatch", "report.sbatch", "slurm.sh"]
+        for name, text in scripts.items():
+            script = tmp_path / name
+            script.write_text(text)
+            assert subprocess.run(["bash", "-n", str(script)], stderr=subprocess.PIPE).stderr == b""
+            if name.endswith(".sbatch"):
+                test = ["sbatch", "--test-only", str(script)]
+                tested = subprocess.run(test, env=cluster.environment, capture_output=True, text=True)
+                assert tested.returncode == 0, tested.stderr
+        assert not (Path("runs") / "cat5").exists()
+    assert "#SBATCH --ntasks-per-node=4" in scripts["member.sbatch"]
+    assert "#SBATCH --partition=high" in scripts["report.sbatch"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--partition=gpuu"], ("gpuu", "no such partition", "main")),
+        (["--devices", "8"], ("8 GPUs a node", "4 at most")),
+        (["--nodes", "4"], ("--nodes 4", "2 nodes")),
+        (["--devices", "3"], ("batch_size 1,024", "3 devices")),
+        (["--time", "99:00:00"], ("SLURM refuses", "member.sbatch")),
+        (["--arrray=3"], ("SLURM refuses", "arrray")),
+        (["--array=3"], ("--array", "plan")),
+    ],
+)
+def test_a_launch_that_does_not_fit_is_refused_in_a_line(cluster, tmp_path, arguments, words):
+    on = OnCluster(cluster, "configs/cat5.yaml")
+    said = on.run("launch", "--cpus-per-task=1", f"--study.root={tmp_path}", *arguments, status=2)
+    assert [line for line in said.splitlines() if not line.endswith("the nodes must see it")] == [said.splitlines()[-1]]
+    assert said.splitlines()[-1].startswith("timecat: ") and "Traceback" not in said
+    for word in words:
+        assert word in said
+    assert cluster.output("squeue", "-h", "-o", "%A") == ""
+
+
+def test_a_failed_member_costs_only_itself(cluster, tmp_path, digits):
+    """Its checkpoint is garbage: the others finish, the probe is cancelled and says why; launched again, it is done."""
+    cats = {"cat3": {"members": 3, "steps": 20}}
+    on = OnCluster(cluster, study(tmp_path, digits, "s", ONE_CYCLE, cats))
+    broken = on.directory / "member_1_20" / "last.ckpt"
+    broken.parent.mkdir(parents=True)
+    broken.write_bytes(b"garbage")
+    jobs = on.launch()
+    states = {what: on.ended(job) for what, job in jobs.items()}
+    assert states == {
+        "member 0": "COMPLETED",
+        "member 1": "FAILED",
+        "member 2": "COMPLETED",
+        "probe": "CANCELLED",
+        "report": "CANCELLED",
+    }
+    assert on.slurm.job(jobs["probe"])["Reason"].startswith("Dependency")
+    status = on.run("status")
+    assert "failed" in status and "last.ckpt" in status and "logs/fit_1.log" in status
+    assert "cancelled (Dependency" in status
+    before = snapshots(on.directory)
+    assert len(before) == 2
+
+    broken.unlink()
+    again = on.launch()
+    assert sorted(again) == ["member 1", "probe", "report"]
+    assert on.ended(again["report"]) == "COMPLETED", on.log("probe_0")
+    assert (on.directory / "report.md").exists()
+    assert before.items() <= snapshots(on.directory).items()
+
+
+class Trouble:
+    """What befalls the members of a launched study, each event at a seeded moment after its member goes on."""
+
+    def __init__(self, on: OnCluster, events: dict[int, list[str]], seed: int) -> None:
+        self.on, self.events, self.moments = on, events, random.Random(seed)
+        self.jobs: dict[str, str] = {}
+        self.since = dict.fromkeys(events, 0.0)  # when the member's last event was
+        self.at: dict[int, float] = {}  # when its next one is
+
+    def __call__(self) -> None:
+        """Launch, let everything happen, and see the study to its end."""
+        self.jobs = self.on.launch()
+        end = time.monotonic() + 600
+        while any(self.events.values()):
+            assert time.monotonic() < end, self.events
+            time.sleep(0.1)
+            for member, left in self.events.items():
+                if left and self.goes_on(member) and time.monotonic() > self.at[member]:
+                    self.do(left.pop(0), member)
+                    self.since[member] = time.time()
+                    del self.at[member]
+        for member in self.events:
+            assert self.on.ended(self.jobs[f"member {member}"]) == "COMPLETED", self.on.log(f"fit_{member}")
+
+    def goes_on(self, member: int) -> bool:
+        directory = next(iter(self.on.directory.glob(f"member_{member}_*")), None)
+        assert directory is None or not (directory / "done.json").exists(), f"{member} ended before {self.events}"
+        try:
+            progress = json.loads((directory / "progress.json").read_text()) if directory else {"time": 0}
+        except FileNotFoundError:
+            return False
+        if progress["time"] <= self.since[member]:
+            return False
+        self.at.setdefault(member, time.monotonic() + self.moments.uniform(0.0, 1.5))
+        return True
+
+    def do(self, event: str, member: int) -> None:
+        job, slurm = self.jobs[f"member {member}"], self.on.slurm
+        if event == "usr1":
+            slurm.output("scancel", "--signal=USR1", job)
+        elif event == "requeue":
+            slurm.output("scontrol", "requeue", job)
+        elif event == "preempt":
+            node = slurm.job(job)["NodeList"]
+            slurm.output("sbatch", "-p", "high", "-w", node, "--exclusive", "--output=/dev/null", "--wrap", "sleep 1")
+        elif event == "kill":
+            os.kill(self.process(job), 9)
+            assert self.on.ended(job, 30) == "FAILED"
+            self.jobs |= self.on.launch()
+
+    def process(self, job: str) -> int:
+        """The task's Python."""
+        mark = f"SLURM_JOB_ID={self.on.slurm.job(job)['JobId']}".encode()
+        for process in Path("/proc").glob("[0-9]*"):
+            try:
+                words = (process / "cmdline").read_bytes().split(b"\0")
+                environment = (process / "environ").read_bytes().split(b"\0")
+            except OSError:
+                continue
+            if words[1:4] == [b"-m", b"timecat", b"fit"] and mark in environment:
+                return int(process.name)
+        raise AssertionError(f"{job} has no process")
+
+
+def test_signals_requeues_preemption_and_kills_change_no_bit(whole, cluster, tmp_path, digits):
+    config = study(tmp_path, digits, "s", ONE_CYCLE, FOUR, probe=False, checkpoint_minutes=0.01)
+    on = OnCluster(cluster, config)
+    events = {0: ["usr1", "usr1"], 1: ["requeue", "kill"], 2: ["kill", "preempt"], 3: ["kill"]}
+    Trouble(on, events, seed=5)()
+    assert cluster.job(Path(on.directory / "launch" / "jobs").read_text().split()[2])["Restarts"] >= "2"
+    for member, least in ((0, 2), (1, 1)):
+        assert on.log(f"fit_{member}").count("stopped at step") >= least, on.log(f"fit_{member}")
+    assert snapshots(on.directory) == snapshots(whole.directory)
+
+
+@pytest.mark.slow
+def test_twenty_kills_change_no_bit(whole, cluster, tmp_path, digits):
+    on = OnCluster(cluster, study(tmp_path, digits, "s", ONE_CYCLE, FOUR, probe=False, checkpoint_minutes=0.005))
+    Trouble(on, {member: ["kill"] * 5 for member in range(4)}, seed=6)()
+    assert snapshots(on.directory) == snapshots(whole.directory)
+
+
+def test_two_nodes_give_the_curve_of_one_process(cluster, tmp_path, digits):
+    """DDP over gloo: a step is a batch of 16 on each of two nodes, or two of 16 in one process."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    model = {**SCHEDULE_FREE, "batch_norm": "third_step"}
+    losses, accuracies = {}, {}
+    for name, arguments in (("one", []), ("two", ["--nodes", "2"])):
+        config = study(tmp_path, digits, name, model, {"cat1": {"members": 1, "steps": 40}}, probe=False)
+        on = OnCluster(cluster, config)
+        jobs = on.launch("--data.device_batch_size=16", "--data.holdout=0.203", *arguments)
+        assert on.ended(jobs["member 0"]) == "COMPLETED", on.log("fit_0")
+        events = EventAccumulator(str(on.directory / "member_0")).Reload()
+        losses[name] = [event.value for event in events.Scalars("train/loss")]
+        accuracies[name] = [event.value for event in events.Scalars("val/acc1")]
+        assert events.Scalars("train/images")[-1].value == 40 * 32
+    assert len(losses["one"]) == 20
+    assert losses["two"] == pytest.approx(losses["one"], rel=1e-3)
+    held_out = 203  # odd: a sampler that pads would count one twice
+    assert [round(value * held_out, 3) % 1 for value in accuracies["two"]] == [0, 0]
+    assert accuracies["two"] == pytest.approx(accuracies["one"], abs=1.5 / held_out)
