@@ -35,7 +35,8 @@ class ProgressCallback(L.Callback):
         steps = step - self.logged_step
         if steps and (step % trainer.log_every_n_steps == 0 or step == self.run.steps):
             batches = steps * trainer.accumulate_grad_batches
-            self.loss = float(member.loss_sum) / batches  # waits for the device
+            mean = trainer.strategy.reduce(member.loss_sum.clone(), reduce_op="mean")  # over all processes
+            self.loss = float(mean) / batches  # waits for the device
             member.loss_sum.zero_()
             now = time.monotonic()
             self.rate = steps * self.batch_size / max(now - self.logged_at - self.paused, 1e-9)

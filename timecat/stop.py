@@ -47,6 +47,8 @@ def stop_on_signal() -> Iterator[Stop]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+        if stop.requeues():  # SLURM terminates what is left of the job; our own exit status is on its way
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 def is_first_rank() -> bool:
