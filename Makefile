@@ -10,6 +10,7 @@ demo: setup ## run the whole method on Fashion-MNIST, on this machine
 	@.venv/bin/timecat run --config configs/demo.yaml
 
 test: setup ## run the tests
+	@bash .ci/setup.sh slurm
 	@.venv/bin/python -m pytest
 
 lock: ## pin pyproject.toml's dependencies in requirements.txt; UPGRADE=1 takes newer versions

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # setup.sh        makes .venv with everything timecat needs (`make setup`); silent when that is done already
+# setup.sh slurm  installs SLURM for the tests of the cluster (`make test`), where it may; silent when it is there
 # setup.sh lock   writes requirements.txt from pyproject.toml (`make lock`); more arguments go to uv
 #
 # What a package manager cannot know, and this script is for: FFCV comes as source only and wants
@@ -44,6 +45,27 @@ kernels_load() {
 have_data() { [ -e "$fashion" ] || ! command -v apt-get >/dev/null; } # no such package elsewhere: only the demo needs it
 # Everything that a finished setup depends on; the folder too, as a venv cannot be moved.
 key() { { cat requirements.txt pyproject.toml .ci/setup.sh && pwd && "$venv/bin/python" -VV; } | sha256sum; }
+
+if [ "${1:-}" = slurm ]; then
+    PATH=$PATH:/usr/sbin
+    missing=0
+    for program in slurmctld slurmd sbatch munged; do command -v "$program" >/dev/null || missing=1; done
+    [ "$missing" = 1 ] || exit 0
+    install=(apt-get install -y --no-install-recommends slurm-wlm munge)
+    if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
+        say "no SLURM here, so the tests of the cluster are skipped; on Debian, as root: ${install[*]}"
+        exit
+    fi
+    mkdir -p "$work"
+    : >"$log"
+    say "installing slurm-wlm and munge for the tests of the cluster"
+    export DEBIAN_FRONTEND=noninteractive
+    "${install[@]}" >>"$log" 2>&1 </dev/null || {
+        logged "apt-get update" apt-get update
+        logged "apt-get install" "${install[@]}"
+    }
+    exit
+fi
 
 if [ "${1:-}" != lock ] && [ -e "$stamp" ] && [ "$(cat "$stamp")" = "$(key 2>/dev/null)" ] &&
     { [ -z "${PYTHON:-}" ] || same_python "$PYTHON" "$venv/bin/python"; } && kernels_load && have_data; then

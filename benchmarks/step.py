@@ -13,7 +13,6 @@ or --photos N makes N JPEGs of 500 x 375 pixels, crops of two photographs.
 import argparse
 import statistics
 import tempfile
-import threading
 import time
 from collections.abc import Iterator
 from itertools import islice
@@ -29,6 +28,7 @@ from timecat.config import as_arguments, read_config, split_arguments
 from timecat.data.write import write
 from timecat.lightning_cli import StudyCLI
 from timecat.progress_callback import ProgressCallback
+from timecat.stop import Stop
 from timecat.study import Run, Study
 
 
@@ -65,7 +65,7 @@ def fit_seconds(cli: StudyCLI, study: Study, run: Run, directory: Path, warmup: 
     never = Run(run.index, run.name, run.seed, run.model, (run.steps + 1,))  # measure steps, not snapshots
     trainer = cli.trainer(
         {**settings, "limit_val_batches": 0},
-        callbacks=[clock, Checkpoint(directory, never, 1e9, study.batch_size, threading.Event())],
+        callbacks=[clock, Checkpoint(directory, never, 1e9, study.batch_size, Stop())],
         logger=TensorBoardLogger(directory, version=""),
         max_steps=run.steps,
         max_epochs=-1,

@@ -159,6 +159,16 @@ def test_member_out_of_range(here):
     command("fit", "--config", "tiny.yaml", "--member", "1", words=("member 1", "tiny", "0 to 0"), cwd=here)
 
 
+def test_a_launch_without_slurm(here, monkeypatch):
+    monkeypatch.setenv("PATH", str(here))
+    command("launch", "--config", "tiny.yaml", words=("no sbatch", "timecat run"), cwd=here)
+    assert not Path("runs").exists()
+
+
+def test_a_data_set_that_is_not_probed(here):
+    command("probe", "--config", "tiny.yaml", "--data", "prob", words=("--data prob", "tiny", "probe"), cwd=here)
+
+
 def test_data_file_that_is_not_there(run):
     change("tiny.yaml", data__train="digits/nowhere.beton")
     for name in ("fit", "run"):

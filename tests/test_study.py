@@ -123,6 +123,7 @@ def test_light_commands_import_neither_torch_nor_lightning():
         ["--help"],
         ["plan", "--config", "configs/cat5.yaml"],
         ["status", "--config", "configs/cat5.yaml"],
+        ["launch", "--config", "configs/cat5.yaml", "--dry-run"],
     ):
         code = (
             "import sys; from timecat.cli import main; status = main(sys.argv[1:]); "

@@ -19,6 +19,7 @@ from timecat.errors import UserError
 from timecat.stop import REQUEUED, STOPPED, Stop
 from timecat.study import Run, Study
 
+PROGRAM = (sys.executable, "-m", "timecat", "fit")
 BAD_INPUT = 2  # exit status
 FAILED = 1
 
@@ -51,8 +52,14 @@ def log_of(study: Study, run: Run) -> Path:
     return study.directory / "logs" / f"fit_{run.index}.log"
 
 
-def train_in_slots(study: Study, runs: list[Run], arguments: list[str], slots: int, stop: Stop) -> int:
+def train_in_slots(
+    study: Study, runs: list[Run], arguments: list[str], slots: int, stop: Stop, program: tuple[str, ...] = PROGRAM
+) -> int:
     """Train the runs in their order, the next one wherever a slot is free; `fit`'s exit status.
+
+    Args:
+        arguments: --config and overrides, for the slots' processes.
+        program: what a slot's process is; the benchmark of the schedule has another.
 
     Raises:
         UserError: the input is at fault, and so no member was trained.
@@ -60,7 +67,7 @@ def train_in_slots(study: Study, runs: list[Run], arguments: list[str], slots: i
     (study.directory / "logs").mkdir(parents=True, exist_ok=True)
     waiting = list(runs)
     ended: dict[int, int] = {}  # exit status by the run's index
-    workers = [_Worker(study, arguments, slot, slots) for slot in range(min(slots, len(runs)))]
+    workers = [_Worker(study, [*program, *arguments], slot, slots) for slot in range(min(slots, len(runs)))]
     threads = [
         threading.Thread(target=_work_off, args=(study, worker, waiting, ended, stop), daemon=True)
         for worker in workers
@@ -109,12 +116,12 @@ def _work_off(study: Study, worker: "_Worker", waiting: list[Run], ended: dict[i
 class _Worker:
     """A slot's process: one for all of its members, as starting takes seconds; one each, where DDP starts more."""
 
-    def __init__(self, study: Study, arguments: list[str], slot: int, slots: int) -> None:
+    def __init__(self, study: Study, command: list[str], slot: int, slots: int) -> None:
         self.study, self.process = study, None
         given = (study.config.get("data") or {}).get("workers") is not None
         share = [] if given or slots == 1 else [f"--data.workers={max(1, cores() // slots)}"]
         self.devices = devices_per_member(study)
-        self.command = [sys.executable, "-m", "timecat", "fit", *arguments, *share, "--slots", str(slots)]
+        self.command = [*command, *share, "--slots", str(slots)]
         self.environment = _slot_environment(slot, slots, self.devices)
         self.ready = False
 
