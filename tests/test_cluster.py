@@ -20,7 +20,7 @@ from tests.test_fit import ONE_CYCLE, SCHEDULE_FREE, snapshots, write_config
 from timecat.config import read_config
 from timecat.study import Study
 
-FOUR = {"cat4": {"members": 4, "steps": 800}}
+FOUR = {"cat4": {"members": 4, "steps": 600}}
 INSTALL = "apt-get install --no-install-recommends slurm-wlm munge"
 
 
@@ -121,11 +121,11 @@ def test_members_share_no_directory_no_seed_and_no_order(whole):
     from timecat.lightning_cli import StudyCLI
 
     directories = sorted(path.parent for path in whole.directory.glob("*/done.json"))
-    assert [path.name for path in directories] == [f"member_{seed}_800" for seed in range(4)]
+    assert [path.name for path in directories] == [f"member_{seed}_600" for seed in range(4)]
     assert [json.loads((path / "done.json").read_text())["seed"] for path in directories] == list(range(4))
     for path in directories:  # each has its own checkpoint and events, whatever SLURM's rank is
         assert (path / "last.ckpt").exists() and len(list(path.glob("events.*"))) == 1
-    assert len({snapshots(path)["snapshot_800.pt"] for path in directories}) == 4
+    assert len({snapshots(path)["snapshot_600.pt"] for path in directories}) == 4
     cli = StudyCLI(["--config", whole.config])
     loaders = [cli.instantiate(run)[1].train_dataloader() for run in Study(read_config([whole.config])).runs]
     assert len({loader.order().tobytes() for loader in loaders}) == 4
@@ -232,7 +232,7 @@ class Trouble:
         assert not list(self.on.directory.glob(f"member_{member}_*/done.json")), f"{member} ended before {self.events}"
         if self.count_starts(member) == self.starts[member]:
             return False
-        self.at.setdefault(member, time.monotonic() + self.moments.uniform(0.0, 1.5))
+        self.at.setdefault(member, time.monotonic() + self.moments.uniform(0.0, 1.0))
         return True
 
     def count_starts(self, member: int) -> int:

@@ -183,6 +183,7 @@ def _lightning(command: str, arguments: list[str]) -> int:
 
 
 def _fit(config: dict, configs: list[str], overrides: dict[str, Any], others: list[str], stop: "Stop") -> int:
+    from timecat import slurm
     from timecat.fit import fit
     from timecat.study import Study
 
@@ -195,6 +196,8 @@ def _fit(config: dict, configs: list[str], overrides: dict[str, Any], others: li
         if not task.isdigit():
             raise UserError(f"SLURM_ARRAY_TASK_ID is {task!r}; it must be the number of a member")
         options["member"] = int(task)
+    if "member" not in options and slurm.in_step() and os.environ.get("SLURM_STEP_NUM_TASKS", "1") != "1":
+        raise UserError("srun started several processes for a whole study; name one of its members by --member K")
     return fit(
         Study(config),
         as_arguments(configs, overrides),

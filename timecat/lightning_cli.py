@@ -8,9 +8,10 @@ from typing import Any
 from jsonargparse import ArgumentError
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
-from lightning.pytorch.plugins.environments import SLURMEnvironment
+from lightning.pytorch.plugins.environments import LightningEnvironment, SLURMEnvironment
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
+from timecat import slurm
 from timecat.config import as_arguments, read_probe_config, split_arguments
 from timecat.data.datamodule import ImageData
 from timecat.errors import UserError
@@ -99,9 +100,11 @@ class StudyCLI(_CLI):
         callbacks = [*(given if isinstance(given, list) else [given]), *callbacks]
         plugins = settings.pop("plugins", None) or []
         plugins = list(plugins) if isinstance(plugins, list | tuple) else [plugins]
-        on_slurm = SLURMEnvironment.detect()
+        on_slurm = SLURMEnvironment.detect() and slurm.in_step()
         if on_slurm:
-            plugins.append(SLURMEnvironment(auto_requeue=False))  # timecat.stop does it, for all of our stages alike
+            plugins.append(SLURMEnvironment(auto_requeue=False))  # timecat.stop does it
+        elif SLURMEnvironment.detect():  # in a batch script without srun, where Lightning's own choice hangs
+            plugins.append(LightningEnvironment())
         try:
             trainer = Trainer(**{**settings, **ours}, callbacks=callbacks, plugins=plugins)
             if on_slurm and trainer.world_size != trainer.num_nodes * trainer.num_devices:

@@ -1,5 +1,6 @@
 """SLURM as its commands tell of it, without accounting: squeue, scontrol, sinfo, scancel; and what we submitted."""
 
+import os
 import shutil
 import subprocess
 from dataclasses import dataclass
@@ -37,6 +38,11 @@ class Task:
         """Whether it waits or runs, and not for something that can never come."""
         waits = self.state in ("PENDING", "REQUEUED") and self.reason != "DependencyNeverSatisfied"
         return waits or self.state in ("RUNNING", "CONFIGURING", "COMPLETING", "SUSPENDED", "STOPPED", "RESIZING")
+
+
+def in_step() -> bool:
+    """Whether srun started this process; a batch script's own commands have SLURM's variables too."""
+    return "SLURM_STEP_ID" in os.environ
 
 
 def is_here() -> bool:

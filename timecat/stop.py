@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from timecat import slurm
+
 STOPPED = 130  # exit status; what a shell reports of a program that Ctrl-C ended
 REQUEUED = 75  # exit status; sysexits' "temporary failure": saved, and SLURM was asked to run the task again
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
@@ -53,8 +55,8 @@ def stop_on_signal() -> Iterator[Stop]:
 
 def is_first_rank() -> bool:
     """Whether this process speaks for its member, where several train it by DDP."""
-    rank = next((os.environ[key] for key in ("RANK", "SLURM_PROCID", "LOCAL_RANK") if key in os.environ), "0")
-    return rank == "0"
+    keys = ("RANK", *(["SLURM_PROCID"] if slurm.in_step() else []), "LOCAL_RANK")
+    return next((os.environ[key] for key in keys if key in os.environ), "0") == "0"
 
 
 def requeue() -> None:

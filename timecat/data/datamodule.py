@@ -1,6 +1,5 @@
 """The LightningDataModule over .beton files: train and eval views of a training, a held-out and a test set."""
 
-import os
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -8,6 +7,7 @@ import lightning as L
 import numpy as np
 import torch
 
+from timecat import slurm
 from timecat.cores import cores
 from timecat.data.beton import Beton, read_beton
 from timecat.data.loader import BetonLoader
@@ -172,7 +172,7 @@ class ImageData(L.LightningDataModule):
         trainer = self.trainer
         if trainer is None:
             return {"workers": self.workers or max(1, cores() - 1)}
-        processes = 1 if "SLURM_CPUS_PER_TASK" in os.environ else trainer.num_devices
+        processes = 1 if slurm.in_step() else trainer.num_devices  # of those that share the cores
         return {
             "rank": trainer.global_rank,
             "world": trainer.world_size,
