@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Callable
 from typing import Any
 
 from timecat import __version__
@@ -20,8 +21,9 @@ the whole study
 its stages
   write     data set -> .beton files (timecat write --help)
   fit       train members: all that are unfinished, --member K alone, or SLURM_ARRAY_TASK_ID's
-  probe     features once, then linear heads on every cat
+  probe     features once, then linear heads on every cat, all together
   report    table, report.md, report.png and TensorBoard from the results on disk
+            both: --protocol paper chooses on the test set as the paper does, beside the honest results
 Lightning's own, on a member's or a probe's config
   fit, validate, test, predict    timecat fit --config configs/probe/digits.yaml; timecat fit --help lists every key
 
@@ -89,11 +91,11 @@ def _dispatch(arguments: list[str]) -> int:
     elif command == "report":
         from timecat.report import report
 
-        report(study)
+        report(study, **options)
     elif command == "probe":
         from timecat.probe import probe
 
-        probe(study)
+        probe(study, **options)
     else:
         from timecat.run import run
 
@@ -102,10 +104,12 @@ def _dispatch(arguments: list[str]) -> int:
 
 
 def _options(command: str, others: list[str]) -> dict[str, Any]:
-    """What is left of the command line after configs and overrides; only `plan` and `fit` have options of their own."""
-    known: dict[str, dict[str, type]] = {
+    """What is left of the command line after configs and overrides."""
+    known: dict[str, dict[str, Callable[[str], Any]]] = {
         "plan": {"--images-per-sec": float},
         "fit": {"--member": int, "--slots": int, "--slot": int},
+        "probe": {"--protocol": _protocol},
+        "report": {"--protocol": _protocol},
     }
     options: dict[str, Any] = {}
     rest = list(others)
@@ -121,6 +125,12 @@ def _options(command: str, others: list[str]) -> dict[str, Any]:
         except ValueError:
             raise UserError(f"timecat {command}: {name} needs a number, not {value!r}") from None
     return options
+
+
+def _protocol(value: str) -> str:
+    if value not in ("heldout", "paper"):
+        raise UserError(f"--protocol {value!r}: choose heldout, or paper (best epoch on the test set)")
+    return value
 
 
 def _lightning(command: str, arguments: list[str]) -> int:

@@ -1,13 +1,19 @@
 """`timecat plan`: what a study trains and costs, before anything is trained."""
 
 from pathlib import Path
+from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from timecat.config import data_name, read_probe_config
+from timecat.data.beton import count_images
+from timecat.data.root import data_root
 from timecat.display import duration
+from timecat.errors import UserError
 from timecat.study import Study
+from timecat.sweep import ProbeConfig, blocks, groups, head_bytes
 
 
 def plan(study: Study, images_per_sec: float | None = None, console: Console | None = None) -> None:
@@ -59,6 +65,44 @@ def plan(study: Study, images_per_sec: float | None = None, console: Console | N
             f"one GPU per member: {duration(_longest(study) / images_per_sec)}",
             highlight=False,
         )
+    for path in study.probes:
+        console.print(_probe_plan(study, path), highlight=False, soft_wrap=True)
+
+
+def _probe_plan(study: Study, path: str) -> str:
+    """What a data set's probes compute: features, heads, and in which passes the heads are trained."""
+    config = read_probe_config(path)
+    probe, model, data = ProbeConfig.read(path), config.get("model") or {}, config.get("data") or {}
+    classes = model.get("num_classes")
+    if not isinstance(classes, int):
+        raise UserError(f"{path}: model.num_classes is {classes!r}; give the number of classes")
+    grid = [(lr, decay) for lr in probe.lrs or [model.get("lr", 0.01)] for decay in probe.weight_decays]
+    needed = blocks(study)
+    passes = groups(needed, grid, classes, probe.memory_gb)
+    snapshots = len({(run.name, step) for block in needed for run, step in block.members})
+    told = f"probe {data_name(path)}: features of {snapshots} snapshots"
+    images = {split: _images_of(data, split) for split in ("train", "test")}
+    if all(images.values()):
+        train = images["train"] if data.get("subset") is None else min(data["subset"], images["train"])
+        seen = train * max(1, probe.views) + images["test"]
+        seen += round(train * data.get("holdout", 0.0)) if probe.views else 0
+        told += f" x {seen:,} images = {snapshots * seen:,} forward passes"
+    total = len(needed) * len(grid)
+    size = sum(head_bytes(block.features, classes) for block in needed) * len(grid) / 1e9
+    told += f"; {total:,} heads ({len(needed)} cats x {len(grid)} settings, {classes:,} classes, {size:.2g} GB)"
+    if len(passes) == 1:
+        return f"{told} in one pass"
+    shares = [
+        " ".join(block.name if study.repetitions > 1 else block.cat for block in group.blocks)
+        + (f" ({len(group.grid)} settings)" if len(group.grid) < len(grid) else "")
+        for group in passes
+    ]
+    return f"{told} in {len(passes)} passes of {probe.memory_gb:g} GB: {' | '.join(shares)}"
+
+
+def _images_of(data: dict[str, Any], split: str) -> int | None:
+    path = data_root(data.get("root")) / data[split] if data.get(split) else None
+    return count_images(path) if path and path.exists() else None
 
 
 def _longest(study: Study) -> int:
@@ -70,9 +114,6 @@ def train_images(study: Study) -> int | None:
     data = study.config.get("data") or {}
     count = study.train_images
     if count is None and data.get("train"):
-        from timecat.data.beton import count_images
-        from timecat.data.root import data_root
-
         path = data_root(data.get("root")) / data["train"]
         count = count_images(path) if Path(path).exists() else None
     if count is None:
