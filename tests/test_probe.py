@@ -288,7 +288,7 @@ def test_several_processes_write_the_same_features(probed, tmp_path, digits, cap
         [sys.executable, tmp_path / "small_shards.py", config], capture_output=True, text=True, timeout=300
     )
     assert done.returncode == 0, done.stderr
-    assert f"{4 * (TRAIN + TEST):,} images through 8 backbones" in done.stdout
+    assert f"{4 * (TRAIN + TEST):,} forward passes of 4 snapshots" in done.stdout
     assert arrays(config) == arrays(probed)
 
 

@@ -210,8 +210,8 @@ class FeatureStore:
                 self._in_processes(works, advance)
         for array in arrays:
             array.finish()
-        seconds = time.monotonic() - started
-        print(f"features of {self.name}: {images:,} images through {len(arrays)} backbones in {seconds:,.0f} s")
+        snapshots, seconds = len({path for _, found in missing for path, _ in found}), time.monotonic() - started
+        print(f"features of {self.name}: {images:,} forward passes of {snapshots} snapshots in {seconds:,.0f} s")
         return images
 
     def _in_processes(self, works: list[Work], advance: Callable[[int], None]) -> None:

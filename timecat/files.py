@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import platform
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from typing import Any
 def write_bytes(path: Path, content: bytes) -> None:
     """Write to a temporary name beside `path`, flush to disk, rename: a kill leaves the old file or the new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
+    temporary = temporary_name(path)
     try:
         with temporary.open("wb") as file:
             file.write(content)
@@ -19,6 +20,11 @@ def write_bytes(path: Path, content: bytes) -> None:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def temporary_name(path: Path) -> Path:
+    """A hidden name beside `path` that no other process has, on this machine or on another that shares the disk."""
+    return path.with_name(f".{path.name}.tmp-{platform.node()}-{os.getpid()}")
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -165,7 +165,9 @@ def data_table(study: Study, content: dict[str, Any], name: str) -> Table:
     header, rows = data_cells(study, content, name)
     table = Table(title=_data_title(content, name), title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for index, cell in enumerate(header):
-        table.add_column(cell.replace(" ", "\n", 1), justify="right" if index else "left", no_wrap="[" in cell)
+        first, _, rest = cell.rpartition(" [") if "[" in cell else cell.partition(" ")
+        two_lines = f"{first}\n[{rest}" if "[" in cell else f"{first}\n{rest}"
+        table.add_column(two_lines, justify="right" if index else "left", no_wrap="[" in cell)
     for row in rows:
         table.add_row(*row)
     return table
