@@ -1,5 +1,6 @@
 """The command `timecat`. Commands that need neither torch nor Lightning import neither and answer at once."""
 
+import errno
 import os
 import sys
 from collections.abc import Callable
@@ -47,6 +48,12 @@ def main(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"timecat: {where}the disk is full; make room, and the same command goes on", file=sys.stderr)
+        return EXIT_USER_ERROR
 
 
 def _dispatch(arguments: list[str]) -> int:

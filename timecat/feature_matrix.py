@@ -23,8 +23,7 @@ class FeatureMatrix:
         self.members, self.device = members, device
         self.rows, self.columns = len(members[0]), sum(member.shape[1] for member in members)
         self.all: Tensor | None = None
-        # a CPU would convert each batch anew
-        dtype = torch.float32 if device.type == "cpu" else members[0].dtype
+        dtype = members[0].dtype
         if self.rows * self.columns * dtype.itemsize <= room:
             self.all = torch.empty(self.rows, self.columns, dtype=dtype, device=device)
             self._gather(slice(None), self.all)

@@ -18,6 +18,9 @@ def write_bytes(path: Path, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
+    except OSError as error:
+        error.filename = error.filename or str(path)  # a write's error names none
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

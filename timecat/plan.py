@@ -13,7 +13,7 @@ from timecat.data.root import data_root
 from timecat.display import duration
 from timecat.errors import UserError
 from timecat.study import Study
-from timecat.sweep import ProbeConfig, blocks, groups, head_bytes
+from timecat.sweep import BYTES, ProbeConfig, blocks, groups, head_bytes
 
 
 def plan(study: Study, images_per_sec: float | None = None, console: Console | None = None) -> None:
@@ -79,14 +79,15 @@ def _probe_plan(study: Study, path: str) -> str:
     grid = [(lr, decay) for lr in probe.lrs or [model.get("lr", 0.01)] for decay in probe.weight_decays]
     needed = blocks(study)
     passes = groups(needed, grid, classes, probe.memory_gb)
-    snapshots = len({(run.name, step) for block in needed for run, step in block.members})
-    told = f"probe {data_name(path)}: features of {snapshots} snapshots"
+    widths = {(run.name, step): block.width for block in needed for run, step in block.members}
+    told = f"probe {data_name(path)}: features of {len(widths)} snapshots"
     images = {split: _images_of(data, split) for split in ("train", "test")}
     if all(images.values()):
         train = images["train"] if data.get("subset") is None else min(data["subset"], images["train"])
         seen = train * max(1, probe.views) + images["test"]
         seen += round(train * data.get("holdout", 0.0)) if probe.views else 0
-        told += f" x {seen:,} images = {snapshots * seen:,} forward passes"
+        size = sum(widths.values()) * seen * BYTES[probe.storage] / 1e9
+        told += f" x {seen:,} images = {len(widths) * seen:,} forward passes, {size:.2g} GB on the disk"
     total = len(needed) * len(grid)
     size = sum(head_bytes(block.features, classes) for block in needed) * len(grid) / 1e9
     told += f"; {total:,} heads ({len(needed)} cats x {len(grid)} settings, {classes:,} classes, {size:.2g} GB)"

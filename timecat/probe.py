@@ -45,6 +45,11 @@ def probe(study: Study, protocol: Protocol = "heldout") -> None:
             raise UserError(f"{directory}: another process probes this data set; wait for it")
         try:
             _probe_data_set(study, path, settings, protocol)
+        except torch.OutOfMemoryError:
+            raise UserError(
+                f"{path}: the device's memory is full; lower probe.memory_gb (now {settings.probe.memory_gb:g}) "
+                "or data.eval_batch_size; what is finished stays"
+            ) from None
         finally:
             os.close(held)
 

@@ -9,9 +9,10 @@ from timecat.errors import UserError
 from timecat.study import Run, Study
 
 Storage = Literal["float16", "bfloat16", "float32"]
+BYTES = {"float16": 2, "bfloat16": 2, "float32": 4}
 CHOICES = {
     "solver": ("sgd", "lbfgs"),
-    "storage": ("float16", "bfloat16", "float32"),
+    "storage": tuple(BYTES),
     "precision": ("float32", "bfloat16"),
 }
 
