@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# setup.sh        makes .venv with everything timecat needs (`make setup`); silent when that is done already
-# setup.sh slurm  installs SLURM for the tests of the cluster (`make test`), where it may; silent when it is there
-# setup.sh lock   writes requirements.txt from pyproject.toml (`make lock`); more arguments go to uv
+# setup.sh                makes .venv with everything timecat needs (`make setup`); silent when that is done already
+# setup.sh lock           writes requirements.txt from pyproject.toml (`make lock`); more arguments go to uv
+# setup.sh slurm          installs SLURM for the tests of the cluster (`make test`), where it may
+# setup.sh requirements   makes .venv without timecat itself: a layer of docker/Dockerfile
 #
 # What a package manager cannot know, and this script is for: FFCV comes as source only and wants
 # OpenCV and libjpeg-turbo from the system. PYTHON=... picks the Python.
@@ -186,6 +187,7 @@ if ! kernels_load; then # uv's cache had a build against other libraries
     logged "rebuilding ffcv" "${sync[@]}" --reinstall-package ffcv
     kernels_load || die "ffcv's library does not load: $(ldd "$venv"/lib/python3*/site-packages/ffcv/_libffcv*.so 2>&1 | grep -m 1 'not found')"
 fi
+if [ "${1:-}" = requirements ]; then exit; fi
 logged "installing timecat" "$uv" pip install --python "$venv/bin/python" --no-deps --no-build-isolation --editable .
 key >"$stamp"
 say "done in $((SECONDS - start)) s; to have timecat on your PATH: . .venv/bin/activate"

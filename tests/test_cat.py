@@ -1,6 +1,5 @@
-"""Snapshots, the frozen concatenation and the heads on top of it."""
+"""Snapshots and their frozen concatenation."""
 
-import numpy as np
 import pytest
 import torch
 import torchvision
@@ -9,7 +8,6 @@ from torch import nn
 from timecat.cat import FrozenCat
 from timecat.checkpoint import save_snapshot
 from timecat.errors import UserError
-from timecat.heads import accuracy, train_heads
 from timecat.linear_probe import learning_rate
 from timecat.resnet import resnet, resnet_from_state
 
@@ -66,60 +64,6 @@ def test_a_state_of_another_network_is_named():
         resnet_from_state(state, "x.pt")
     with pytest.raises(UserError, match="fits no ResNet"):
         resnet_from_state({"weight": torch.ones(3)}, "x.pt")
-
-
-def test_heads_are_what_modules_and_torchs_weight_decay_give():
-    """Each of three heads trained side by side equals BatchNorm1d + Linear trained alone by SGD with weight decay."""
-    torch.manual_seed(0)
-    features, labels = torch.randn(200, 12) * 3 + 1, torch.randint(0, 4, (200,))
-    indices, decays = np.arange(10, 190), [0.0, 1e-2, 0.3]
-    settings = {"lr": 0.05, "epochs": 6, "horizon": 6, "batch_size": 50, "seed": 5}
-    heads, curve = train_heads(
-        features, labels, indices, classes=4, weight_decays=decays, held_out=np.arange(10), **settings
-    )
-    for head, decay in enumerate(decays):
-        norm, linear = nn.BatchNorm1d(12), nn.Linear(12, 4)
-        generator = torch.Generator().manual_seed(5)
-        linear.weight.data = 0.01 * torch.randn(12, 4, generator=generator).T.contiguous()
-        linear.bias.data.zero_()
-        groups = [{"params": norm.parameters()}, {"params": linear.parameters(), "weight_decay": decay}]
-        optimizer = torch.optim.SGD(groups, 0.05, momentum=0.9, nesterov=True)
-        for epoch in range(6):
-            for group in optimizer.param_groups:
-                group["lr"] = learning_rate(0.05, epoch, 6)
-            order = np.random.default_rng([5, epoch]).permutation(indices)[:150]
-            for rows in torch.from_numpy(order).split(50):
-                loss = nn.functional.cross_entropy(linear(norm(features[rows])), labels[rows])
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
-        norm.eval()
-        with torch.no_grad():
-            expected = linear(norm(features))
-        heads.norm.eval()
-        torch.testing.assert_close(heads(features)[head], expected, rtol=1e-3, atol=1e-4)
-        held = 100 * (expected[:10].argmax(1) == labels[:10]).double().mean()
-        assert curve[-1][head] == pytest.approx(float(held))
-    assert len(curve) == 6
-    assert not torch.allclose(heads.weight[0], heads.weight[2])
-
-
-def test_accuracy_counts_every_row_once():
-    heads, _ = train_heads(
-        torch.randn(64, 3),
-        torch.zeros(64, dtype=torch.long),
-        np.arange(64),
-        classes=3,
-        weight_decays=[0.0],
-        lr=0.5,
-        epochs=20,
-        horizon=20,
-        batch_size=16,
-        seed=0,
-    )
-    rows, labels = torch.randn(30, 3), torch.tensor([0] * 21 + [1] * 9)
-    assert float(accuracy(heads, rows, labels, batch=7)) == pytest.approx(70.0)
-    assert float(accuracy(heads, rows, labels, top=3, batch=7)) == pytest.approx(100.0)
 
 
 def test_the_probes_schedule_is_the_papers_at_28_epochs():

@@ -262,10 +262,22 @@ def test_a_snapshot_that_is_none(run, make, words):
     ("keys", "words"),
     [
         ({"data__holdout": 0.0}, ("probe.yaml", "data.holdout")),
-        ({"probe__weight_decay": [0.1]}, ("weight_decay",)),
+        ({"probe__weight_decay": [0.1]}, ("probe.yaml", "probe.weight_decay", "known are")),
+        ({"probe__weight_decays": []}, ("probe.yaml", "probe.weight_decays", "list of numbers")),
+        ({"probe__weight_decays": [0.1, 0.1]}, ("probe.weight_decays", "different")),
+        ({"probe__lrs": 0.1}, ("probe.lrs", "list of numbers")),
+        ({"probe__storage": "float8"}, ("probe.storage", "float16, bfloat16, float32")),
+        ({"probe__views": -1}, ("probe.views",)),
+        ({"probe__memory_gb": 0}, ("probe.memory_gb", "above 0")),
+        ({"probe__solver": "lbfgs", "probe__weight_decays": [0]}, ("probe.weight_decays", "no optimum")),
+        ({"probe__solver": "lbfgs", "probe__views": 2}, ("lbfgs", "views")),
         ({"data__test": "digits/nowhere.beton"}, ("nowhere.beton", "no such file")),
     ],
 )
 def test_a_probe_that_makes_no_sense(run, keys, words):
     change("probe.yaml", **keys)
     run("probe", "--config", "tiny.yaml", words=words)
+
+
+def test_an_unknown_protocol(run):
+    run("probe", "--config", "tiny.yaml", "--protocol", "best", words=("--protocol", "heldout", "paper"))

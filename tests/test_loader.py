@@ -1,6 +1,9 @@
 """The loader's promises: what is seen is a function of (seed, epoch, sample) alone; resumable, correct, leak-free."""
 
 import ctypes
+import os
+import subprocess
+import sys
 import threading
 from dataclasses import replace
 from io import BytesIO
@@ -571,3 +574,20 @@ def test_an_epoch_has_whole_steps_only(digits):
     """1,000 images in steps of 3 batches of 32: ten steps, none of fewer images."""
     loader = make(digits, batch_size=32, batches_per_step=3, drop_last=True)
     assert len(loader) == 30 and len(list(loader)) == 30
+
+
+def test_compiled_kernels_find_a_place_where_nothing_else_can_be_written(jpegs, tmp_path):
+    """As in a container with a foreign user id: neither the package nor the home may be written to."""
+    script = (
+        "import os, sys\n"
+        "os.access = lambda *_: False\n"
+        "from timecat.data.datamodule import ImageData\n"
+        "data = ImageData('train.beton', root=sys.argv[1], resolution=32, batch_size=8)\n"
+        "next(iter(data.train_loader(0)))\n"
+    )
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    environment.pop("NUMBA_CACHE_DIR", None)
+    command = [sys.executable, "-c", script, str(jpegs)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert list((tmp_path / f"timecat-{os.getuid()}").rglob("*.nbi"))

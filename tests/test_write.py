@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import platform
 import signal
 import struct
 import subprocess
@@ -543,7 +544,7 @@ def test_writer_leaves_nothing_behind(tmp_path):
     path = tmp_path / "x.beton"
     with pytest.raises(KeyboardInterrupt), BetonWriter(path, 2) as writer:
         writer.add(0, 0, RAW, 1, 1, b"abc")
-        assert os.listdir(tmp_path) == [f".x.beton.tmp-{os.getpid()}"]
+        assert os.listdir(tmp_path) == [f".x.beton.tmp-{platform.node()}-{os.getpid()}"]
         raise KeyboardInterrupt
     with pytest.raises(ValueError, match="1 samples were neither"), BetonWriter(path, 2) as writer:
         writer.add(0, 0, RAW, 1, 1, b"abc")

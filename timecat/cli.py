@@ -1,7 +1,9 @@
 """The command `timecat`. Commands that need neither torch nor Lightning import neither and answer at once."""
 
+import errno
 import os
 import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from timecat import __version__
@@ -27,8 +29,9 @@ the whole study
 its stages
   write     data set -> .beton files (timecat write --help)
   fit       train members: all that are unfinished, --member K alone, or SLURM_ARRAY_TASK_ID's
-  probe     features once, then linear heads on every cat
+  probe     features once, then linear heads on every cat, all together
   report    table, report.md, report.png and TensorBoard from the results on disk
+            both: --protocol paper chooses on the test set as the paper does, beside the honest results
 Lightning's own, on a member's or a probe's config
   fit, validate, test, predict    timecat fit --config configs/probe/digits.yaml; timecat fit --help lists every key
 
@@ -53,6 +56,12 @@ def main(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"timecat: {where}the disk is full; make room, and the same command goes on", file=sys.stderr)
+        return EXIT_USER_ERROR
 
 
 def _dispatch(arguments: list[str]) -> int:
@@ -72,9 +81,7 @@ def _dispatch(arguments: list[str]) -> int:
     if command not in COMMANDS:
         from difflib import get_close_matches
 
-        close = get_close_matches(
-            command, ["run", "launch", "plan", "status", "write", "probe", "report", *LIGHTNING], 1
-        )
+        close = get_close_matches(command, [*COMMANDS, "write", *LIGHTNING], 1)
         raise UserError(
             f"no command {command!r}" + (f"; did you mean {close[0]}?" if close else "; see timecat --help")
         )
@@ -103,11 +110,12 @@ def _dispatch(arguments: list[str]) -> int:
     elif command == "report":
         from timecat.report import report
 
-        report(study)
+        report(study, **options)
     elif command == "probe":
         from timecat.probe import probe
 
-        probe(_of_one_data_set(study, options.get("data")))
+        name = options.pop("data", None)
+        probe(_of_one_data_set(study, name), **options)
     else:
         from timecat.run import run
 
@@ -134,10 +142,11 @@ def _of_one_data_set(study: "Study", name: str | None) -> "Study":
 
 def _options(command: str, others: list[str]) -> dict[str, Any]:
     """What is left of the command line after configs and overrides: the command's own options."""
-    known: dict[str, dict[str, type]] = {
+    known: dict[str, dict[str, Callable[[str], Any]]] = {
         "plan": {"--images-per-sec": float, "--nodes": int, "--devices": int},
-        "probe": {"--data": str},
         "fit": {"--member": int, "--slots": int, "--devices-per-member": int, "--serve": bool},
+        "probe": {"--protocol": _protocol, "--data": str},
+        "report": {"--protocol": _protocol},
     }
     options: dict[str, Any] = {}
     rest = list(others)
@@ -153,6 +162,12 @@ def _options(command: str, others: list[str]) -> dict[str, Any]:
         except ValueError:
             raise UserError(f"timecat {command}: {name} needs a number, not {value!r}") from None
     return options
+
+
+def _protocol(value: str) -> str:
+    if value not in ("heldout", "paper"):
+        raise UserError(f"--protocol {value!r}: choose heldout, or paper (best epoch on the test set)")
+    return value
 
 
 def _lightning(command: str, arguments: list[str]) -> int:

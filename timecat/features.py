@@ -1,135 +1,305 @@
-"""Members' features of a data set, computed once and stored beside what they are a function of."""
+"""Members' features of a data set, computed once: one decode of each image serves all members and all devices share.
+
+    <study>/features/<data>/<part>/<member>_<step>.npy
+
+A part is a set of images in one view: `test`; `train` in the evaluation view; or, with augmented views,
+`train_view<k>` for each and `heldout` in the evaluation view.
+"""
 
 import hashlib
+import multiprocessing
+import os
+import shutil
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from torch import nn
+from torch import Tensor, nn
 
 from timecat import files
+from timecat.bar import bar
 from timecat.data.datamodule import ImageData
 from timecat.errors import UserError
+from timecat.feature_file import FeatureFile
 from timecat.resnet import resnet_from_state
+from timecat.slots import die_with_parent
 from timecat.study import Run, Study
+from timecat.sweep import ProbeConfig
 from timecat.weights import read_weights
 
-MEMBERS_AT_ONCE = 8  # whose backbones share one decode of each image
+Member = tuple[Run, int]
+
+
+@dataclass(frozen=True)
+class Part:
+    """Images of one file in one view.
+
+    Attributes:
+        name: its directory.
+        split: of the data, `train` or `test`.
+        view: 0 for the evaluation view, else the number of the augmented one.
+        indices: samples of the split, int64, ascending.
+    """
+
+    name: str
+    split: str
+    view: int
+    indices: np.ndarray
+
+
+def parts(data: ImageData, views: int) -> dict[str, Part]:
+    """What a probe reads, by name; the largest first."""
+    fit, held = data.split()
+    train = np.sort(np.concatenate([fit, held]))
+    test = Part("test", "test", 0, np.arange(len(data.beton("test")), dtype=np.int64))
+    if not views:
+        found = [Part("train", "train", 0, train), test]
+    else:
+        drawn = [Part(f"train_view{view}", "train", view, train) for view in range(1, views + 1)]
+        found = [*drawn, Part("heldout", "train", 0, held), test]
+    return {part.name: part for part in found}
+
+
+@dataclass
+class Work:
+    """Shards to compute on one device: that of process `rank`."""
+
+    rank: int
+    part: Part
+    snapshots: tuple[Path, ...]
+    arrays: tuple[FeatureFile, ...]
+    shards: list[int]
+    device: str
+    config: ProbeConfig
 
 
 class FeatureStore:
-    """Features of one data set: <study>/features/<data>/<split>/<member>_<step>.npy, float32 (images, num_features).
+    """Features of one data set, of every member of a study.
 
     Args:
-        directory: <study>/features/<data>.
+        name: of the data set.
         data: what the images are and how they are seen.
-        device: where the backbones run.
+        make_data: gives `data` in another process.
+        devices: where the backbones run, a process each where there are several.
     """
 
-    def __init__(self, study: Study, name: str, data: ImageData, device: torch.device) -> None:
-        self.study, self.name, self.data, self.device = study, name, data, device
-        self.directory = study.directory / "features" / name
-        self.indices = {
-            "train": np.sort(np.concatenate(data.split())),
-            "test": np.arange(len(data.beton("test")), dtype=np.int64),
-        }
-        view = {
+    def __init__(
+        self,
+        study: Study,
+        name: str,
+        data: ImageData,
+        config: ProbeConfig,
+        devices: list[str],
+        make_data: Callable[[], ImageData],
+    ) -> None:
+        self.study, self.name, self.data, self.config = study, name, data, config
+        self.devices, self.make_data = devices, make_data
+        self.parts = parts(data, config.views)
+        self._keys = {part.name: self._key_of(part) for part in self.parts.values()}
+
+    def _key_of(self, part: Part) -> dict[str, Any]:
+        data = self.data
+        view = data.train_view if part.view else data.eval_view
+        return {
+            "data": data.beton(part.split).fingerprint(),
+            "images": hashlib.sha256(part.indices.tobytes()).hexdigest(),
+            "view": str(view),
+            **({"draw": part.view, "seed": data.seed} if part.view else {}),
             "resolution": data.resolution,
-            "view": str(data.eval_view),
             "mean": data.mean.tolist(),
             "std": data.std.tolist(),
-        }
-        self._keys = {
-            split: {
-                "data": data.beton(split).fingerprint(),
-                "view": view,
-                "images": hashlib.sha256(indices.tobytes()).hexdigest(),
-            }
-            for split, indices in self.indices.items()
+            "precision": self.config.precision,
+            "storage": self.config.storage,
         }
 
-    def labels(self, split: str) -> np.ndarray:
-        return self.data.beton(split).labels[self.indices[split]]
+    def labels(self, part: Part) -> np.ndarray:
+        return self.data.beton(part.split).labels[part.indices]
 
-    def path(self, split: str, run: Run, step: int) -> Path:
-        return self.directory / split / f"{run.name}_{step}.npy"
-
-    def key(self, split: str, run: Run, step: int) -> dict[str, Any]:
-        """What the features are a function of: the weights' hash, the data's, the view."""
+    def key(self, part: Part, member: Member) -> dict[str, Any]:
+        """What features are a function of: the weights' hash, the data's, the view, the types."""
+        run, step = member
         done = files.read_json(self.study.directory / run.name / "done.json") or {}
         weights = done.get("snapshots", {}).get(str(step))
         if weights is None:
             raise UserError(f"{self.study.snapshot_path(run, step)}: not trained yet; run `timecat fit` first")
-        return {"weights": weights, **self._keys[split]}
+        return {"weights": weights, **self._keys[part.name]}
 
-    def load(self, split: str, run: Run, step: int) -> np.ndarray:
-        """The memory-mapped features of one member.
+    def array(self, part: Part, member: Member, width: int) -> FeatureFile:
+        run, step = member
+        path = self.study.directory / "features" / self.name / part.name / f"{run.name}_{step}.npy"
+        return FeatureFile(path, self.key(part, member), len(part.indices), width, self.config.storage)
+
+    def load(self, part: Part, member: Member, width: int) -> Tensor:
+        """The memory-mapped features (images, width) of one member."""
+        return self.array(part, member, width).load()
+
+    def extract(self, members: list[tuple[Member, int]]) -> int:
+        """Compute what is missing, in one pass over each part's images for all members whose weights fit in memory.
+
+        Args:
+            members: with the number of their features.
+
+        Returns:
+            How many images went through a backbone.
 
         Raises:
-            UserError: they hold a number that is not finite.
+            UserError: a snapshot is missing or is not what was trained, features are not finite, the disk is full.
         """
-        features = np.load(self.path(split, run, step), mmap_mode="r")
-        if not np.isfinite(features).all():
-            raise UserError(
-                f"{self.path(split, run, step)}: holds numbers that are not finite; the member diverged, "
-                "lower model.lr in another study"
-            )
-        return features
-
-    def extract(self, snapshots: list[tuple[Run, int]]) -> None:
-        """Compute what is missing: one pass over a split's images for every group of members."""
-        for split in self.indices:
-            missing = [
-                (run, step)
-                for run, step in snapshots
-                if files.read_json(self.path(split, run, step).with_suffix(".json")) != self.key(split, run, step)
-                or not self.path(split, run, step).exists()
+        missing = {
+            part.name: [
+                (self.study.snapshot_path(*member), array)
+                for member, width in members
+                if not (array := self.array(part, member, width)).is_complete()
             ]
-            if missing:
-                self._extract(split, missing)
+            for part in self.parts.values()
+        }
+        if not any(missing.values()):
+            return 0
+        self._check_snapshots({path: array.key["weights"] for found in missing.values() for path, array in found})
+        self._check_disk([array for found in missing.values() for _, array in found])
+        return self._extract([(self.parts[name], found) for name, found in missing.items()])
 
-    def _extract(self, split: str, missing: list[tuple[Run, int]]) -> None:
-        indices = self.indices[split]
-        columns = (
-            TextColumn(f"features of {self.name}/{split}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.speed:,.0f} images/s"),
-            TimeRemainingColumn(),
-        )
-        console = Console(stderr=True)
-        with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
-            task = bar.add_task("", total=len(indices) * len(missing))
-            for first in range(0, len(missing), MEMBERS_AT_ONCE):
-                group = missing[first : first + MEMBERS_AT_ONCE]
-                networks = [self._network(run, step) for run, step in group]
-                arrays = [np.empty((len(indices), network.num_features), np.float32) for network in networks]
-                loader = self.data.eval_loader(split, indices)
-                row = 0
-                with torch.inference_mode():
-                    for images, *_ in loader:
-                        images = self.data.normalise(images.to(self.device))
-                        for network, array in zip(networks, arrays, strict=True):
-                            array[row : row + len(images)] = network.features(images).float().cpu().numpy()
-                        row += len(images)
-                        bar.advance(task, len(images) * len(group))
-                loader.close()
-                for (run, step), array in zip(group, arrays, strict=True):
-                    self._store(split, run, step, array)
+    def _check_snapshots(self, hashes: dict[Path, str]) -> None:
+        for path, told in hashes.items():
+            if not path.is_file():
+                raise UserError(f"{path}: no such snapshot; train it with `timecat fit`")
+            if files.sha256(path) != told:
+                raise UserError(f"{path}: is not the file that done.json beside it tells of; train it in a new study")
 
-    def _network(self, run: Run, step: int) -> nn.Module:
-        path = self.study.snapshot_path(run, step)
-        network = resnet_from_state(read_weights(path), str(path))
-        return network.to(self.device, memory_format=torch.channels_last).eval().requires_grad_(False)
+    def _check_disk(self, arrays: list[FeatureFile]) -> None:
+        directory = self.study.directory / "features"
+        directory.mkdir(exist_ok=True)
+        needed = sum(array.bytes for array in arrays if len(array.missing()) == array.shards)
+        free = shutil.disk_usage(directory).free
+        if needed > free:
+            raise UserError(
+                f"{directory}: the features of {self.name} need {needed / 1e9:.3g} GB, {free / 1e9:.3g} GB are free; "
+                "make room, or choose another study.root or probe.storage"
+            )
 
-    def _store(self, split: str, run: Run, step: int, array: np.ndarray) -> None:
-        path = self.path(split, run, step)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.with_suffix(".json").unlink(missing_ok=True)
-        temporary = path.with_name(f".{path.stem}.tmp.npy")
-        np.save(temporary, array)
-        temporary.replace(path)
-        files.write_json(path.with_suffix(".json"), self.key(split, run, step))
+    def _extract(self, missing: list[tuple[Part, list[tuple[Path, FeatureFile]]]]) -> int:
+        count, works = len(self.devices), []
+        room = self.config.memory_gb * 1e9
+        for part, found in missing:
+            while found:
+                sizes = np.cumsum([path.stat().st_size for path, _ in found])
+                fit = max(1, int((sizes <= room).sum()))  # members that are on a device at once
+                (paths, arrays), found = zip(*found[:fit], strict=True), found[fit:]
+                for array in arrays:
+                    array.begin()
+                shards = sorted({shard for array in arrays for shard in array.missing()})
+                works += [
+                    Work(rank, part, paths, arrays, shards[rank::count], self.devices[rank], self.config)
+                    for rank in range(count)
+                ]
+        arrays = [array for work in works if work.rank == 0 for array in work.arrays]
+        images = sum(array.rows(shard).stop - array.rows(shard).start for array in arrays for shard in array.missing())
+        started = time.monotonic()
+        with bar(f"features of {self.name}", images, "images") as advance:
+            if count == 1:
+                for work in works:
+                    compute(work, self.data, advance)
+            else:
+                self._in_processes(works, advance)
+        for array in arrays:
+            array.finish()
+        snapshots, seconds = len({path for _, found in missing for path, _ in found}), time.monotonic() - started
+        print(f"features of {self.name}: {images:,} forward passes of {snapshots} snapshots in {seconds:,.0f} s")
+        return images
+
+    def _in_processes(self, works: list[Work], advance: Callable[[int], None]) -> None:
+        """A process for each device; the first error ends them all."""
+        context = multiprocessing.get_context("spawn")  # FFCV and CUDA do not survive a fork
+        counter = context.Value("q", 0)
+        count = len(self.devices)
+        threads = max(1, len(os.sched_getaffinity(0)) // count)
+        with ProcessPoolExecutor(count, context, _start, (counter, threads, os.getpid())) as pool:
+            jobs: list[Future[None]] = [
+                pool.submit(_compute, [work for work in works if work.rank == rank], self.make_data)
+                for rank in range(count)
+            ]
+            seen = 0
+            try:
+                while True:
+                    done, running = wait(jobs, timeout=0.5)
+                    advance(counter.value - seen)
+                    seen = counter.value
+                    for job in done:
+                        job.result()
+                    if not running:
+                        return
+            except BaseException as error:
+                for process in list(pool._processes.values()):
+                    process.kill()
+                if isinstance(error, BrokenProcessPool):
+                    raise UserError(
+                        f"features of {self.name}: a process was killed (memory?); the same command goes on from there"
+                    ) from None
+                raise
+
+
+_counter: Any = None
+
+
+def _start(counter: Any, threads: int, parent: int) -> None:
+    global _counter
+    os.environ["TIMECAT_PARENT"] = str(parent)
+    die_with_parent()
+    torch.set_num_threads(threads)
+    _counter = counter
+
+
+def _compute(works: list[Work], make_data: Callable[[], ImageData]) -> None:
+    def advance(count: int) -> None:
+        with _counter.get_lock():
+            _counter.value += count
+
+    data = make_data()
+    data.workers = data.workers or torch.get_num_threads()
+    for work in works:
+        compute(work, data, advance)
+
+
+@torch.inference_mode()
+def compute(work: Work, data: ImageData, advance: Callable[[int], None]) -> None:
+    """Compute and store the shards of `work` that each array misses."""
+    device = torch.device(work.device)
+    if not work.shards:
+        return
+    networks = [load_backbone(path, device) for path in work.snapshots]
+    forwards = [torch.compile(n.features) if work.config.compile else n.features for n in networks]
+    half = torch.autocast(device.type, torch.bfloat16, enabled=work.config.precision == "bfloat16")
+    storage = getattr(torch, work.config.storage)
+    missing = [set(array.missing()) for array in work.arrays]
+    for shard in work.shards:
+        wanted = [index for index, shards in enumerate(missing) if shard in shards]
+        found: list[list[Tensor]] = [[] for _ in wanted]
+        indices = work.part.indices[work.arrays[0].rows(shard)]
+        batches = data.view_loader(work.part.split, indices, work.part.view, pin=device.type == "cuda")
+        with closing(batches) as loader, half:
+            for images, *_ in loader:
+                images = data.normalise(images.to(device, non_blocking=True))
+                for index, features in zip(wanted, found, strict=True):
+                    features.append(forwards[index](images).float())
+                advance(len(images) * len(wanted))
+        for index, features in zip(wanted, found, strict=True):
+            stored = torch.cat(features).to(storage)
+            if not torch.isfinite(stored).all():
+                why = "the member diverged: train it with a lower model.lr in another study"
+                if torch.isfinite(torch.cat(features)).all():
+                    why = "they are too large for float16: set probe.storage to bfloat16"
+                raise UserError(f"{work.snapshots[index]}: its features are not finite; {why}")
+            work.arrays[index].write(shard, stored.cpu())
+
+
+def load_backbone(path: Path, device: torch.device) -> nn.Module:
+    """A snapshot's network, frozen, in eval mode and channels_last."""
+    network = resnet_from_state(read_weights(path), str(path))
+    return network.to(device, memory_format=torch.channels_last).eval().requires_grad_(False)

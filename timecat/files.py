@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import platform
 from pathlib import Path
 from typing import Any
 
@@ -10,16 +11,23 @@ from typing import Any
 def write_bytes(path: Path, content: bytes) -> None:
     """Write to a temporary name beside `path`, flush to disk, rename: a kill leaves the old file or the new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    # nodes that share the directory may have processes of the same number
-    temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}-{os.urandom(4).hex()}")
+    temporary = temporary_name(path)
     try:
         with temporary.open("wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
+    except OSError as error:
+        error.filename = error.filename or str(path)  # a write's error names none
+        raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def temporary_name(path: Path) -> Path:
+    """A hidden name beside `path` that no other process has, on this machine or on another that shares the disk."""
+    return path.with_name(f".{path.name}.tmp-{platform.node()}-{os.getpid()}")
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -251,7 +251,6 @@ def filled_in(study: Study, forwarded: list[str], options: Options) -> dict[str,
     gpus: dict[str, object] = {"--gpus-per-node": options.devices}
     if _is_on_cpu(study) or set(GPU_OPTIONS) & set(options.sbatch):
         gpus["--gpus-per-node"] = REMOVED
-    one = {"--gpus-per-node": 1} if "--gpus-per-node" in options.sbatch else {}
     logs = study.directory / "logs"
     of_the_report = {key: value for key, value in options.sbatch.items() if key in OF_THE_REPORT}
     settings = {
@@ -268,7 +267,6 @@ def filled_in(study: Study, forwarded: list[str], options: Options) -> dict[str,
             "--array": _ranges(list(range(max(1, len(study.probes))))),
             **({} if gpus["--gpus-per-node"] is not REMOVED else gpus),
             **options.sbatch,
-            **one,
         },
         "report.sbatch": {"--output": logs / "report.log", **of_the_report},
     }

@@ -12,13 +12,13 @@ from lightning.pytorch.plugins.environments import LightningEnvironment, SLURMEn
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from timecat import slurm
-from timecat.config import as_arguments, read_probe_config, split_arguments
+from timecat.config import as_arguments, split_arguments
 from timecat.data.datamodule import ImageData
 from timecat.errors import UserError
-from timecat.linear_probe import LinearProbe
+from timecat.linear_probe import EPOCHS, LinearProbe
 from timecat.member import Member
-from timecat.probe import ProbeConfig
 from timecat.study import Run, StudyConfig
+from timecat.sweep import ProbeConfig
 
 
 def _one_line(error: Exception) -> str:
@@ -162,11 +162,11 @@ class ProbeSettings:
 
     data: ImageData
     classes: int
-    lr: float
     epochs: int
     seed: int
-    weight_decays: list[float]
-    refit: bool
+    grid: list[tuple[float, float]]  # (learning rate, weight decay) of each head
+    devices: int
+    probe: ProbeConfig
 
     @classmethod
     def read(cls, path: str) -> "ProbeSettings":
@@ -175,31 +175,34 @@ class ProbeSettings:
         Raises:
             UserError: no probe's config, an unknown key, a wrong type, no test file, or nothing held out.
         """
-        read_probe_config(path)
+        ProbeConfig.read(path)  # whose errors are plainer
         config = ProbeCLI(["--config", path], run=False).config
         data = ImageData(**config.data.as_dict())
         if not data.holdout:
             raise UserError(
                 f"{path}: data.holdout is 0, but weight decay and epoch are chosen on held-out data; set 0.2"
             )
+        probe, devices = ProbeConfig(**config.probe.as_dict()), config.trainer.devices
         return cls(
             data,
             config.model.num_classes,
-            config.model.lr,
-            config.trainer.max_epochs or 28,
+            config.trainer.max_epochs or EPOCHS,
             data.seed,
-            config.probe.weight_decays,
-            config.probe.refit,
+            [(lr, decay) for lr in probe.lrs or [config.model.lr] for decay in probe.weight_decays],
+            devices if isinstance(devices, int) and devices > 0 else 1,
+            probe,
         )
 
     def heads(self) -> dict[str, Any]:
         """What the heads are a function of, beside the features."""
         return {
-            "lr": self.lr,
+            "solver": self.probe.solver,
+            "lrs": sorted({lr for lr, _ in self.grid}),
+            "weight_decays": self.probe.weight_decays,
             "epochs": self.epochs,
             "batch_size": self.data.batch_size,
             "seed": self.seed,
             "holdout": self.data.holdout,
-            "weight_decays": self.weight_decays,
-            "refit": self.refit,
+            "refit": self.probe.refit,
+            "views": self.probe.views,
         }

@@ -9,7 +9,16 @@ from torch import Tensor, nn
 from timecat.cat import FrozenCat
 from timecat.metrics import ClassifierMetrics
 
+EPOCHS = 28
 MILESTONES = (8 / 28, 16 / 28, 24 / 28)  # of the epochs, where the learning rate is divided by 10
+
+
+MOMENTUM = 0.9
+
+
+def initial_weight(classes: int, features: int, seed: int) -> Tensor:
+    """The linear layer's first weight (classes, features): N(0, 0.01), a function of the seed."""
+    return 0.01 * torch.randn(classes, features, generator=torch.Generator().manual_seed(seed))
 
 
 def learning_rate(lr: float, epoch: int, epochs: int) -> float:
@@ -35,7 +44,8 @@ class LinearProbe(L.LightningModule):
         self.cat = FrozenCat(snapshots)
         self.norm = nn.BatchNorm1d(self.cat.num_features)
         self.linear = nn.Linear(self.cat.num_features, num_classes)
-        nn.init.normal_(self.linear.weight, std=0.01)
+        with torch.no_grad():  # the weight that the fast path starts from
+            self.linear.weight.copy_(initial_weight(num_classes, self.cat.num_features, torch.initial_seed()))
         nn.init.zeros_(self.linear.bias)
         self.metrics = ClassifierMetrics(num_classes)
 
@@ -70,7 +80,7 @@ class LinearProbe(L.LightningModule):
             {"params": self.norm.parameters(), "weight_decay": 0.0},
             {"params": self.linear.parameters(), "weight_decay": self.hparams.weight_decay},
         ]
-        optimizer = torch.optim.SGD(groups, self.hparams.lr, momentum=0.9, nesterov=True)
+        optimizer = torch.optim.SGD(groups, self.hparams.lr, momentum=MOMENTUM, nesterov=True)
         epochs = self.trainer.max_epochs
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda epoch: learning_rate(1.0, epoch, epochs))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "epoch"}}

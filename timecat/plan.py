@@ -1,14 +1,20 @@
 """`timecat plan`: what a study trains and costs, before anything is trained."""
 
 from pathlib import Path
+from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from timecat import global_batch
+from timecat.config import data_name, read_probe_config
+from timecat.data.beton import count_images
+from timecat.data.root import data_root
 from timecat.display import duration
-from timecat.global_batch import told
+from timecat.errors import UserError
 from timecat.study import Study
+from timecat.sweep import BYTES, ProbeConfig, blocks, groups, head_bytes
 
 
 def plan(
@@ -56,7 +62,7 @@ def plan(
     console.print(f"{study.steps:,} steps in all, {total:,} images, {_epochs(total, images)} epochs", highlight=False)
     trainer, data = study.config.get("trainer") or {}, study.config.get("data") or {}
     devices = devices or (trainer["devices"] if isinstance(trainer.get("devices"), int) else 1)
-    console.print(told(study.batch_size, data.get("device_batch_size"), nodes, devices), highlight=False)
+    console.print(global_batch.told(study.batch_size, data.get("device_batch_size"), nodes, devices), highlight=False)
     if study.horizon:
         console.print("the schedule has a horizon, so no snapshot is shared between cats of different lengths")
     elif study.steps != study.steps_unshared:
@@ -69,6 +75,45 @@ def plan(
             f"one GPU per member: {duration(_longest(study) / images_per_sec)}",
             highlight=False,
         )
+    for path in study.probes:
+        console.print(_probe_plan(study, path), highlight=False, soft_wrap=True)
+
+
+def _probe_plan(study: Study, path: str) -> str:
+    """What a data set's probes compute: features, heads, and in which passes the heads are trained."""
+    config = read_probe_config(path)
+    probe, model, data = ProbeConfig.read(path), config.get("model") or {}, config.get("data") or {}
+    classes = model.get("num_classes")
+    if not isinstance(classes, int):
+        raise UserError(f"{path}: model.num_classes is {classes!r}; give the number of classes")
+    grid = [(lr, decay) for lr in probe.lrs or [model.get("lr", 0.01)] for decay in probe.weight_decays]
+    needed = blocks(study)
+    passes = groups(needed, grid, classes, probe.memory_gb)
+    widths = {(run.name, step): block.width for block in needed for run, step in block.members}
+    told = f"probe {data_name(path)}: features of {len(widths)} snapshots"
+    images = {split: _images_of(data, split) for split in ("train", "test")}
+    if all(images.values()):
+        train = images["train"] if data.get("subset") is None else min(data["subset"], images["train"])
+        seen = train * max(1, probe.views) + images["test"]
+        seen += round(train * data.get("holdout", 0.0)) if probe.views else 0
+        size = sum(widths.values()) * seen * BYTES[probe.storage] / 1e9
+        told += f" x {seen:,} images = {len(widths) * seen:,} forward passes, {size:.2g} GB on the disk"
+    total = len(needed) * len(grid)
+    size = sum(head_bytes(block.features, classes) for block in needed) * len(grid) / 1e9
+    told += f"; {total:,} heads ({len(needed)} cats x {len(grid)} settings, {classes:,} classes, {size:.2g} GB)"
+    if len(passes) == 1:
+        return f"{told} in one pass"
+    shares = [
+        " ".join(block.name if study.repetitions > 1 else block.cat for block in group.blocks)
+        + (f" ({len(group.grid)} settings)" if len(group.grid) < len(grid) else "")
+        for group in passes
+    ]
+    return f"{told} in {len(passes)} passes of {probe.memory_gb:g} GB: {' | '.join(shares)}"
+
+
+def _images_of(data: dict[str, Any], split: str) -> int | None:
+    path = data_root(data.get("root")) / data[split] if data.get(split) else None
+    return count_images(path) if path and path.exists() else None
 
 
 def _longest(study: Study) -> int:
@@ -80,9 +125,6 @@ def train_images(study: Study) -> int | None:
     data = study.config.get("data") or {}
     count = study.train_images
     if count is None and data.get("train"):
-        from timecat.data.beton import count_images
-        from timecat.data.root import data_root
-
         path = data_root(data.get("root")) / data["train"]
         count = count_images(path) if Path(path).exists() else None
     if count is None:

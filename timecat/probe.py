@@ -1,155 +1,165 @@
-"""`timecat probe`: linear heads on every cat of a study, on features that are computed once.
-
-The protocol: weight decay and epoch are chosen on a stratified part of the training set that is held out; the head is
-then trained again on all of it with those, and the test set is read once.
-"""
+"""`timecat probe`: linear heads on every cat of a study, all of a data set together, on features computed once."""
 
 import hashlib
+import io
 import json
-from dataclasses import asdict, dataclass, field
+import os
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from rich.console import Console
 
-from timecat import files
+from timecat import files, progress
 from timecat.config import data_name
+from timecat.data.datamodule import ImageData
 from timecat.errors import UserError
-from timecat.study import Cat, Study
+from timecat.features import FeatureStore
+from timecat.lightning_cli import ProbeSettings
+from timecat.passes import Passes
+from timecat.protocols import Found, Protocol, choose
+from timecat.report import collect, data_table, predictions_path, results_path
+from timecat.scores import scores
+from timecat.study import Study
+from timecat.sweep import Block, blocks
 
 
-@dataclass
-class ProbeConfig:
-    """The `probe` section of a data set's config.
-
-    Args:
-        weight_decays: the grid from which one is chosen on held-out data.
-        refit: train again on all of the training set with the chosen weight decay and number of epochs.
-    """
-
-    weight_decays: list[float] = field(default_factory=lambda: [1e-4])
-    refit: bool = True
-
-
-def probe(study: Study) -> None:
+def probe(study: Study, protocol: Protocol = "heldout") -> None:
     """Extract missing features, then train the heads of every cat and repetition that has no result yet.
 
     Raises:
         UserError: a snapshot is not trained yet, or a probe's config or data make no sense.
     """
-    from timecat.features import FeatureStore
-    from timecat.lightning_cli import ProbeSettings
-
     if not study.probes:
         raise UserError("study.probes names no config; add one of configs/probe/")
-    probes = [(data_name(path), ProbeSettings.read(path)) for path in study.probes]
+    probes = [(path, ProbeSettings.read(path)) for path in study.probes]
     for _, settings in probes:  # look before the long work
         settings.data.split()
         settings.data.beton("test")
+    for path, settings in probes:
+        directory = study.directory / "probe" / data_name(path)
+        held = progress.lock(directory)
+        if held is None:
+            raise UserError(f"{directory}: another process probes this data set; wait for it")
+        try:
+            _probe_data_set(study, path, settings, protocol)
+        except torch.OutOfMemoryError:
+            raise UserError(
+                f"{path}: the device's memory is full; lower probe.memory_gb (now {settings.probe.memory_gb:g}) "
+                "or data.eval_batch_size; what is finished stays"
+            ) from None
+        finally:
+            os.close(held)
+
+
+def _data(path: str) -> ImageData:
+    return ProbeSettings.read(path).data
+
+
+def devices(study: Study, settings: ProbeSettings) -> list[str]:
+    """Where backbones run: all visible GPUs, else as many processes on the CPU as the probe's trainer.devices says."""
     trainer = study.config.get("trainer") or {}
-    cuda = torch.cuda.is_available() and trainer.get("accelerator", "auto") != "cpu"
-    device = torch.device("cuda" if cuda else "cpu")
-    for name, settings in probes:
-        store = FeatureStore(study, name, settings.data, device)
-        store.extract([(run, step) for run in study.runs for step in run.snapshots])
-        _probe_data_set(study, name, settings, store, device)
+    if torch.cuda.is_available() and trainer.get("accelerator", "auto") != "cpu":
+        return [f"cuda:{index}" for index in range(torch.cuda.device_count())]
+    return ["cpu"] * settings.devices
 
 
-def _probe_data_set(study: Study, name: str, settings: Any, store: Any, device: torch.device) -> None:
-    path = study.directory / "probe" / name / "results.json"
-    results = files.read_json(path)
+def _probe_data_set(study: Study, path: str, settings: ProbeSettings, protocol: Protocol) -> None:
+    name = data_name(path)
+    found_devices = devices(study, settings)
+    store = FeatureStore(study, name, settings.data, settings.probe, found_devices, partial(_data, path))
+    todo = blocks(study)
+    members = {(run.name, step): ((run, step), block.width) for block in todo for run, step in block.members}
+    store.extract(list(members.values()))
+    directory = study.directory / "probe" / name
     head = {
         "data": name,
-        "test_images": len(store.indices["test"]),
-        "train_images": len(store.indices["train"]),
-        "protocol": "heldout",
+        "protocol": protocol,
+        "classes": settings.classes,
+        "test_images": len(store.parts["test"].indices),
+        "train_images": sum(len(part) for part in settings.data.split()),
         "settings": settings.heads(),
     }
-    if results is None or {key: results[key] for key in head} != head:
-        if results is not None:  # other settings: keep what was found with them
-            path.rename(path.with_name(f"results_{_hash(results['settings'])}.json"))
-        results = {**head, "cats": {}}
+    results = _begin(results_path(directory, protocol), head)
+    keys = {
+        block.name: _hash([store.key(part, member) for part in store.parts.values() for member in block.members])
+        for block in todo
+    }
     for cat in study.cats.values():
-        entry = results["cats"].setdefault(cat.name, {**asdict(cat), "repetitions": {}})
-        for repetition in range(study.repetitions):
-            pairs = study.snapshots_of(cat, repetition)
-            key = _hash([store.key(split, run, step) for split in store.indices for run, step in pairs])
-            if entry["repetitions"].get(str(repetition), {}).get("key") == key:
-                continue
-            found = _probe_cat(pairs, settings, store, device)
-            entry["repetitions"][str(repetition)] = {
-                "key": key,
-                "seeds": [run.seed for run, _ in pairs],
-                "steps": cat.steps,
-                **found,
-            }
-            files.write_json(path, results)
-            _log_to_tensorboard(study, name, cat, repetition, found)
-            Console(stderr=True).print(
-                f"{name} {cat.name} repetition {repetition}: top-1 {found['acc1']:.2f} % "
-                f"(weight decay {found['weight_decay']:g}, {found['epochs']} epochs)",
-                highlight=False,
-            )
+        results["cats"].setdefault(cat.name, {"members": cat.members, "steps": cat.steps, "repetitions": {}})
+    have = _predictions(predictions_path(directory, protocol))
+    left = [block for block in todo if _entry(results, block).get("key") != keys[block.name] or block.name not in have]
+    labels = store.labels(store.parts["test"])
+    passes = Passes(store, settings, keys, torch.device(found_devices[0]), directory, study.checkpoint_minutes)
+    for block, found in choose(passes, protocol, left) if left else ():
+        have |= {"labels": labels, block.name: found.predicted, f"{block.name}_top5": found.in_top5}
+        entry = {
+            "key": keys[block.name],
+            "seeds": [run.seed for run, _ in block.members],
+            "steps": block.members[0][1],
+            "features": block.features,
+            **scores(found.predicted, found.in_top5, labels, settings.classes),
+            "lr": found.lr,
+            "weight_decay": found.weight_decay,
+            "epochs": found.epochs,
+            "chosen_by_acc1": found.chosen_by,
+            "heads": found.heads,
+        }
+        results["cats"][block.cat]["repetitions"][str(block.repetition)] = entry
+        _write_predictions(predictions_path(directory, protocol), have)
+        files.write_json(results_path(directory, protocol), results)
+        _log_to_tensorboard(directory, name, protocol, block, found, entry)
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=max(console.width, 100))
+    console.print(data_table(study, collect(study, protocol), name))
+
+
+def _begin(path: Path, head: dict[str, Any]) -> dict[str, Any]:
+    """The results there are, or new ones; those of other settings keep a name of their own."""
+    results = files.read_json(path)
+    if results is not None and all(results.get(key) == value for key, value in head.items()):
+        return results
+    if results is not None:
+        path.rename(path.with_name(f"{path.stem}_{_hash(results.get('settings'))}.json"))
+    return {**head, "cats": {}}
+
+
+def _entry(results: dict[str, Any], block: Block) -> dict[str, Any]:
+    return results["cats"][block.cat]["repetitions"].get(str(block.repetition), {})
 
 
 def _hash(content: Any) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _probe_cat(pairs: list, settings: Any, store: Any, device: torch.device) -> dict[str, Any]:
-    from timecat.heads import accuracy, train_heads
-
-    features, labels = {}, {}
-    for split in store.indices:
-        parts = [torch.from_numpy(np.array(store.load(split, run, step))) for run, step in pairs]
-        features[split] = torch.cat(parts, dim=1).to(device)
-        labels[split] = torch.from_numpy(store.labels(split)).to(device)
-    fit, held = (np.searchsorted(store.indices["train"], part) for part in settings.data.split())
-    common = {
-        "classes": settings.classes,
-        "lr": settings.lr,
-        "batch_size": settings.data.batch_size,
-        "seed": settings.seed,
-        "horizon": settings.epochs,
-    }
-    heads, curve = train_heads(
-        features["train"],
-        labels["train"],
-        fit,
-        weight_decays=settings.weight_decays,
-        epochs=settings.epochs,
-        held_out=held,
-        **common,
-    )
-    best = np.array(curve)  # (epochs, heads)
-    backwards = np.unravel_index(int(best[::-1, ::-1].argmax()), best.shape)
-    epoch, choice = (int(n - 1 - i) for n, i in zip(best.shape, backwards, strict=True))  # of equals the last
-    heads, _ = train_heads(
-        features["train"],
-        labels["train"],
-        np.arange(len(features["train"])) if settings.refit else fit,
-        weight_decays=[settings.weight_decays[choice]],
-        epochs=epoch + 1,
-        **common,
-    )
-    top5 = min(5, settings.classes)
-    return {
-        "acc1": float(accuracy(heads, features["test"], labels["test"])[0]),
-        "acc5": float(accuracy(heads, features["test"], labels["test"], top=top5)[0]),
-        "heldout_acc1": float(best[epoch, choice]),
-        "weight_decay": settings.weight_decays[choice],
-        "epochs": epoch + 1,
-        "features": features["train"].shape[1],
-        "curves": {f"{decay:g}": best[:, i].tolist() for i, decay in enumerate(settings.weight_decays)},
-    }
+def _predictions(path: Path) -> dict[str, np.ndarray]:
+    try:
+        with np.load(path) as arrays:
+            return dict(arrays)
+    except (OSError, ValueError, EOFError):
+        return {}
 
 
-def _log_to_tensorboard(study: Study, name: str, cat: Cat, repetition: int, found: dict[str, Any]) -> None:
+def _write_predictions(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)
+    files.write_bytes(path, buffer.getvalue())
+
+
+def _log_to_tensorboard(
+    directory: Path, name: str, protocol: Protocol, block: Block, found: Found, entry: dict[str, Any]
+) -> None:
     from torch.utils.tensorboard import SummaryWriter
 
-    with SummaryWriter(study.directory / "probe" / name / f"{cat.name}_{repetition}") as writer:
-        for decay, curve in found["curves"].items():
-            for epoch, value in enumerate(curve, 1):
-                writer.add_scalar(f"probe/{name}/heldout_acc1/weight_decay_{decay}", value, epoch)
-        writer.add_scalar(f"probe/{name}/acc1", found["acc1"], cat.members)
+    kind = "heldout" if protocol == "heldout" else "test"
+    with SummaryWriter(directory / (block.name if protocol == "heldout" else f"{block.name}_{protocol}")) as writer:
+        for head in found.heads:
+            setting = f"weight_decay_{head['weight_decay']:g}" + (f"_lr_{head['lr']:g}" if head["lr"] else "")
+            for epoch, value in enumerate(head["curve"], 1):
+                if value is not None:
+                    writer.add_scalar(f"probe/{name}/{kind}_acc1/{setting}", value, epoch)
+        for key in ("acc1", "acc5", "mean_per_class"):
+            writer.add_scalar(f"probe/{name}/{key}", entry[key], len(block.members))

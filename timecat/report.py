@@ -1,10 +1,10 @@
 """`timecat report`: the study's table, picture and TensorBoard image, from the results on disk alone."""
 
-import io
 import statistics
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -12,16 +12,32 @@ from rich.table import Table
 from timecat import files
 from timecat.config import data_name
 from timecat.errors import UserError
+from timecat.picture import picture, to_tensorboard
+from timecat.scores import interval
 from timecat.study import TOLERANCE, Cat, Study
 
 
-def report(study: Study, console: Console | None = None) -> dict[str, Any]:
+def results_path(directory: Path, protocol: str) -> Path:
+    """Of the results in a data set's directory; those by the paper's protocol have a name of their own."""
+    return directory / f"results{_suffix(protocol)}.json"
+
+
+def predictions_path(directory: Path, protocol: str) -> Path:
+    """Of the test images' labels and what each cat and repetition predicts."""
+    return directory / f"predictions{_suffix(protocol)}.npz"
+
+
+def _suffix(protocol: str) -> str:
+    return "" if protocol == "heldout" else f"_{protocol}"
+
+
+def report(study: Study, protocol: str = "heldout", console: Console | None = None) -> dict[str, Any]:
     """Print the table; write report.json, report.md, the picture as report.png and report.svg, and for TensorBoard.
 
     Raises:
         UserError: no probe has a result yet.
     """
-    content = collect(study)
+    content = collect(study, protocol)
     console = console or Console()
     table = _table(study, content)
     if console.measure(table, options=console.options.update(width=1000)).maximum > console.width:
@@ -29,35 +45,50 @@ def report(study: Study, console: Console | None = None) -> dict[str, Any]:
     console.print(table)
     for line in _notes(study, content):
         console.print(line, highlight=False, soft_wrap=True)
-    path = study.directory / "report.json"
-    picture = study.directory / "report.png"
-    if files.read_json(path) != content or not picture.exists():
-        files.write_bytes(study.directory / "report.md", _markdown(study, content).encode())
-        png = _plot(study, content, "png")
-        files.write_bytes(picture.with_suffix(".svg"), _plot(study, content, "svg"))
-        files.write_bytes(picture, png)
-        _to_tensorboard(study.directory / "report", png, _size(png))
+    path = study.directory / f"report{_suffix(protocol)}.json"
+    png_path = path.with_suffix(".png")
+    if files.read_json(path) != content or not png_path.exists():
+        files.write_bytes(path.with_suffix(".md"), _markdown(study, content, png_path.name).encode())
+        png = picture(study, content, "png")
+        files.write_bytes(path.with_suffix(".svg"), picture(study, content, "svg"))
+        files.write_bytes(png_path, png)
+        to_tensorboard(study.directory / path.stem, png)
         files.write_json(path, content)
-    console.print(f"{path.with_suffix('.md')}  {picture}  tensorboard --logdir {study.directory}", soft_wrap=True)
+    console.print(f"{path.with_suffix('.md')}  {png_path}  tensorboard --logdir {study.directory}", soft_wrap=True)
     return content
 
 
-def collect(study: Study) -> dict[str, Any]:
-    """For each cat its budget, and for each data set top-1 in percent: mean, deviation, difference to the baseline."""
-    content: dict[str, Any] = {"study": study.name, "baseline": study.baseline, "data": [], "cats": {}}
-    results = {}
+def collect(study: Study, protocol: str = "heldout") -> dict[str, Any]:
+    """For each cat its budget, and for each data set what its heads are worth, in percent.
+
+    Top-1 is the mean over the repetitions, with their standard deviation and a 95 % interval by bootstrap over the test
+    images; so is the difference to the baseline, on the same images.
+
+    Raises:
+        UserError: no probe has a result yet, or results whose predictions are not there.
+    """
+    content: dict[str, Any] = {"study": study.name, "baseline": study.baseline, "protocol": protocol, "data": []}
+    results, right = {}, {}
     for path in study.probes:
-        found = files.read_json(study.directory / "probe" / data_name(path) / "results.json")
-        if found:
+        directory = study.directory / "probe" / data_name(path)
+        found = files.read_json(results_path(directory, protocol))
+        if found and "protocol" in found and "classes" in found:
             results[data_name(path)] = found
+            right[data_name(path)] = _right(found, predictions_path(directory, protocol))
     if not results:
         raise UserError(f"{study.directory}: no probe has a result yet; run `timecat probe` first")
-    content["data"] = [
-        {"name": name, "test_images": found["test_images"], "protocol": found["protocol"]}
-        for name, found in results.items()
-    ]
-    for cat in study.cats.values():
-        row: dict[str, Any] = {
+    for name, found in results.items():
+        shares = [entry["per_class"] for cat in found["cats"].values() for entry in cat["repetitions"].values()]
+        content["data"].append(
+            {
+                "name": name,
+                "test_images": found["test_images"],
+                "classes": found["classes"],
+                "classes_without_test_image": sum(rate is None for rate in shares[0]) if shares else 0,
+            }
+        )
+    content["cats"] = {
+        cat.name: {
             "members": cat.members,
             "steps": cat.steps,
             "images": cat.images,
@@ -65,25 +96,125 @@ def collect(study: Study) -> dict[str, Any]:
             "features": None,
             "acc1": {},
         }
-        for name, found in results.items():
+        for cat in study.cats.values()
+    }
+    for name, found in results.items():
+        images = {}  # for each cat the share of its repetitions that are right, image by image
+        for cat in [study.cats[study.baseline], *study.cats.values()]:
             repetitions = found["cats"].get(cat.name, {}).get("repetitions", {})
             plan = (cat.steps, cat.members)  # not what an earlier plan called by the same name
-            values = [entry["acc1"] for entry in repetitions.values() if (entry["steps"], len(entry["seeds"])) == plan]
-            if values:
-                row["features"] = next(iter(repetitions.values()))["features"]
-                row["acc1"][name] = {
-                    "mean": statistics.fmean(values),
-                    "sd": statistics.stdev(values) if len(values) > 1 else None,
-                    "values": values,
-                }
-        content["cats"][cat.name] = row
+            kept = {k: entry for k, entry in repetitions.items() if (entry["steps"], len(entry["seeds"])) == plan}
+            if not kept:
+                continue
+            images[cat.name] = np.mean([right[name][f"{cat.name}_{key}"] for key in kept], axis=0)
+            row = content["cats"][cat.name]
+            row["features"] = next(iter(kept.values()))["features"]
+            row["acc1"][name] = {
+                **_summary(list(kept.values()), images[cat.name]),
+                **_difference(images[cat.name], images.get(study.baseline)),
+            }
     if not any(row["acc1"] for row in content["cats"].values()):
         raise UserError(f"{study.directory}: no probe has a result of these cats yet; run `timecat probe` first")
-    baseline = content["cats"][study.baseline]["acc1"]
-    for row in content["cats"].values():
-        for name, value in row["acc1"].items():
-            value["difference"] = value["mean"] - baseline[name]["mean"] if name in baseline else None
     return content
+
+
+def _right(found: dict[str, Any], path: Path) -> dict[str, np.ndarray]:
+    """Which test images each cat and repetition gets right, float64 (n,)."""
+    wrong = UserError(f"{path}: does not hold the predictions that the results beside it are of; run `timecat probe`")
+    try:
+        with np.load(path) as arrays:
+            labels, right = arrays["labels"], {}
+            for cat, entries in found["cats"].items():
+                for key, entry in entries["repetitions"].items():
+                    right[f"{cat}_{key}"] = (arrays[f"{cat}_{key}"] == labels).astype(np.float64)
+                    if abs(100 * right[f"{cat}_{key}"].mean() - entry["acc1"]) > 1e-6:
+                        raise wrong
+    except (OSError, KeyError, ValueError, EOFError):
+        raise wrong from None
+    return right
+
+
+def _summary(entries: list[dict[str, Any]], right: np.ndarray) -> dict[str, Any]:
+    values = [entry["acc1"] for entry in entries]
+    classes = np.array([[np.nan if rate is None else rate for rate in entry["per_class"]] for entry in entries])
+    rates = classes.mean(0)
+    worst = int(np.nanargmin(rates))
+    return {
+        "mean": statistics.fmean(values),
+        "sd": statistics.stdev(values) if len(values) > 1 else None,
+        "values": values,
+        "interval": interval(right),
+        "acc5": statistics.fmean(entry["acc5"] for entry in entries),
+        "mean_per_class": statistics.fmean(entry["mean_per_class"] for entry in entries),
+        "worst_class": {"class": worst, "acc1": float(rates[worst])},
+        "weight_decays": [entry["weight_decay"] for entry in entries],
+        "lrs": [entry["lr"] for entry in entries],
+        "epochs": [entry["epochs"] for entry in entries],
+    }
+
+
+def _difference(right: np.ndarray, baseline: np.ndarray | None) -> dict[str, Any]:
+    if baseline is None:
+        return {"difference": None, "difference_interval": None}
+    difference = right - baseline
+    return {"difference": 100 * float(difference.mean()), "difference_interval": interval(difference)}
+
+
+def data_table(study: Study, content: dict[str, Any], name: str) -> Table:
+    """One data set's winning settings, and what they give."""
+    header, rows = data_cells(study, content, name)
+    table = Table(title=_data_title(content, name), title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for index, cell in enumerate(header):
+        first, _, rest = cell.rpartition(" [") if "[" in cell else cell.partition(" ")
+        two_lines = f"{first}\n[{rest}" if "[" in cell else f"{first}\n{rest}"
+        table.add_column(two_lines, justify="right" if index else "left", no_wrap="[" in cell)
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+def _data_title(content: dict[str, Any], name: str) -> str:
+    data = next(data for data in content["data"] if data["name"] == name)
+    chosen = "best on the test set" if content["protocol"] == "paper" else "chosen on held-out data"
+    title = f"{name}: {data['test_images']:,} test images, {data['classes']:,} classes; heads {chosen}"
+    missing = data["classes_without_test_image"]
+    return title + (f"; {missing:,} classes have no test image and count nowhere" if missing else "")
+
+
+def data_cells(study: Study, content: dict[str, Any], name: str) -> tuple[list[str], list[list[str]]]:
+    header = ["cat", "lr", "weight decay", "epochs", "top-1 [95 %]", f"to {study.baseline} [95 %]"]
+    header += ["top-5", "mean class", "worst class"]
+    rows = []
+    for cat, row in content["cats"].items():
+        value = row["acc1"].get(name)
+        if value is None:
+            continue
+        difference = ""
+        if value["difference"] is not None and cat != study.baseline:
+            low, high = value["difference_interval"]
+            difference = f"{value['difference']:+.1f} [{low:+.1f}, {high:+.1f}]"
+        low, high = value["interval"]
+        worst = value["worst_class"]
+        rows.append(
+            [
+                cat,
+                *(_settings(value[key]) for key in ("lrs", "weight_decays", "epochs")),
+                f"{value['mean']:.1f} [{low:.1f}, {high:.1f}]",
+                difference,
+                f"{value['acc5']:.1f}",
+                f"{value['mean_per_class']:.1f}",
+                f"{worst['class']}: {worst['acc1']:.1f}",
+            ]
+        )
+    if all(row[1] == rows[0][1] for row in rows):  # one learning rate for all is no choice
+        header, rows = [header[0], *header[2:]], [[row[0], *row[2:]] for row in rows]
+    return header, rows
+
+
+def _settings(values: list[float | None]) -> str:
+    """What was chosen, repetition by repetition."""
+    told = [f"{value:g}" for value in values if value is not None]
+    return told[0] if len(set(told)) == 1 else ", ".join(told)
 
 
 def _cells(study: Study, content: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
@@ -138,104 +269,33 @@ def _notes(study: Study, content: dict[str, Any]) -> list[str]:
                 f"what one seed is worth: {baseline.name} on {name} alone ranges from "
                 f"{min(value['values']):.1f} to {max(value['values']):.1f}"
             )
-    if any(data["protocol"] == "heldout" for data in content["data"]):
+    notes.append("[95 %]: bootstrap over the test images; differences paired on the same images")
+    if content["protocol"] == "paper":
+        notes.append("weight decay and epoch chosen ON THE TEST SET, as the paper reports: for comparison with it only")
+    else:
         notes.append("weight decay and epoch chosen on data held out of the training set; test sets read once")
     return notes
 
 
-def _markdown(study: Study, content: dict[str, Any]) -> str:
-    header, rows = _cells(study, content)
+def _markdown(study: Study, content: dict[str, Any], image: str) -> str:
     lines = [
         f"# {study.name}: linear probes on frozen features",
         "",
         f"Top-1 % (difference to {study.baseline}); images are those of pretraining, all members together.",
         "",
-        "| " + " | ".join(header) + " |",
-        "|" + "|".join("---" if i == 0 else "--:" for i in range(len(header))) + "|",
+        *_markdown_table(*_cells(study, content)),
+        "",
+        *(f"- {note}" for note in _notes(study, content)),
+        "",
+        f"![top-1 against members]({image})",
+        "",
     ]
-    lines += ["| " + " | ".join(row) + " |" for row in rows]
-    lines += ["", *(f"- {note}" for note in _notes(study, content)), "", "![top-1 against members](report.png)", ""]
+    for data in content["data"]:
+        lines += [f"## {_data_title(content, data['name'])}", ""]
+        lines += [*_markdown_table(*data_cells(study, content, data["name"])), ""]
     return "\n".join(lines)
 
 
-def _plot(study: Study, content: dict[str, Any], kind: str) -> bytes:
-    """Top-1 against the number of members, one panel a data set; cats of another model or budget stand as stars."""
-    import matplotlib
-
-    matplotlib.use("agg")
-    # text as text, and the same file for the same results
-    matplotlib.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "timecat"})
-    from matplotlib import pyplot
-
-    budget = content["cats"][content["baseline"]]["images"]
-    stars = {
-        name: name if share == 1 else f"{name}, {share:.3g} x the images"
-        for name, row in content["cats"].items()
-        if (share := row["images"] / budget) and (row["model"] or not 1 / TOLERANCE <= share <= TOLERANCE)
-    }
-
-    names = [data["name"] for data in content["data"]]
-    figure, panels = pyplot.subplots(1, len(names), figsize=(4.6 * len(names) + 0.4, 3.8), squeeze=False)
-    for panel, name, colour in zip(panels[0], names, pyplot.cm.tab10.colors, strict=False):
-        line = [
-            (row["members"], row["acc1"][name])
-            for cat, row in content["cats"].items()
-            if cat not in stars and name in row["acc1"]
-        ]
-        line.sort(key=lambda point: point[0])
-        members = [point[0] for point in line]
-        panel.errorbar(
-            members,
-            [v["mean"] for _, v in line],
-            [v["sd"] or 0.0 for _, v in line],
-            marker="o",
-            capsize=3,
-            color=colour,
-            label="cats at the same budget",
-        )
-        for x, value in line:
-            panel.plot([x] * len(value["values"]), value["values"], ".", color=colour, alpha=0.35)
-        for (cat, label), marker in zip(stars.items(), "*PDX^v<>", strict=False):
-            row = content["cats"][cat]
-            if name in row["acc1"]:
-                value = row["acc1"][name]
-                panel.errorbar(
-                    row["members"],
-                    value["mean"],
-                    value["sd"] or 0.0,
-                    marker=marker,
-                    markersize=11,
-                    capsize=3,
-                    linestyle="none",
-                    color="black",
-                    label=label,
-                )
-        panel.set_title(name)
-        panel.set_xlabel("members")
-        panel.set_xticks(sorted({row["members"] for row in content["cats"].values()}))
-        panel.grid(alpha=0.3)
-        panel.spines[["top", "right"]].set_visible(False)
-        panel.legend(frameon=False, fontsize=8)
-    panels[0][0].set_ylabel("linear probe, top-1 %")
-    figure.suptitle(f"{study.name}: {budget:,} pretraining images for {content['baseline']}", fontsize=11)
-    figure.tight_layout()
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format=kind, dpi=150, metadata={"Date": None} if kind == "svg" else None)
-    pyplot.close(figure)
-    return buffer.getvalue()
-
-
-def _size(png: bytes) -> tuple[int, int]:
-    return int.from_bytes(png[16:20]), int.from_bytes(png[20:24])
-
-
-def _to_tensorboard(directory: Path, png: bytes, size: tuple[int, int]) -> None:
-    """Write the picture as an event; TensorBoard's own writer, since torch's would import torch."""
-    from tensorboard.compat.proto.event_pb2 import Event
-    from tensorboard.compat.proto.summary_pb2 import Summary
-    from tensorboard.summary.writer.event_file_writer import EventFileWriter
-
-    image = Summary.Image(encoded_image_string=png, width=size[0], height=size[1], colorspace=3)
-    writer = EventFileWriter(str(directory))
-    writer.add_event(Event(summary=Summary(value=[Summary.Value(tag="report", image=image)]), step=0))
-    writer.close()
+def _markdown_table(header: list[str], rows: list[list[str]]) -> list[str]:
+    rule = "|" + "|".join("---" if i == 0 else "--:" for i in range(len(header))) + "|"
+    return ["| " + " | ".join(header) + " |", rule, *("| " + " | ".join(row) + " |" for row in rows)]

@@ -13,6 +13,7 @@ from types import TracebackType
 
 import numpy as np
 
+from timecat import files
 from timecat.errors import UserError
 
 JPEG, RAW = 0, 1
@@ -191,7 +192,7 @@ class BetonWriter:
             raise ValueError(f"page_size {page_size} is not a power of two from {MIN_PAGE_SIZE} to {MAX_PAGE_SIZE}")
         self.path = Path(path)
         self.page_size = page_size
-        self._temporary = self.path.with_name(f".{self.path.name}.tmp-{os.getpid()}")
+        self._temporary = files.temporary_name(self.path)
         self._metadata = np.zeros(num_samples, dtype=_SAMPLES[_IMAGE_FIELD, _INT_FIELD])
         self._sizes = np.full(num_samples, -1, dtype=np.int64)  # -1: to come, 0: dropped
         self._metadata_start = _HEADER.itemsize + 2 * _FIELD.itemsize

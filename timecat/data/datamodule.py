@@ -182,14 +182,21 @@ class ImageData(L.LightningDataModule):
 
     def eval_loader(self, name: str, indices: np.ndarray) -> BetonLoader:
         """The given samples of a split as evaluation sees them, in order, this rank's share, none twice."""
-        return BetonLoader(
+        return self.view_loader(name, indices, 0)
+
+    def view_loader(self, name: str, indices: np.ndarray, view: int, pin: bool = False) -> BetonLoader:
+        """The same in an augmented view, that of the training's epoch `view`; 0 is the evaluation view."""
+        loader = BetonLoader(
             self.beton(name),
             indices,
-            view=self.eval_view,
+            view=self.train_view if view else self.eval_view,
             resolution=self.resolution,
             batch_size=self.eval_batch_size,
-            **self._devices(),
+            seed=self.seed,
+            **{"pin": pin, **self._devices()},
         )
+        loader.set_epoch(view)
+        return loader
 
     def accumulated(self, world: int) -> int:
         """Batches that make a step on each of `world` devices, none of more than device_batch_size images."""

@@ -1,0 +1,223 @@
+"""What the heads of a probe cost together, against one head, and against one run per head on images.
+
+    python -m benchmarks.probe                    # the demo's Fashion-MNIST probe: 4 cats x 6 weight decays
+    python -m benchmarks.probe --threads 1
+
+Members are untrained networks of the demo's shape, which cost what trained ones do. In one run it measures
+
+- the sweep: `timecat probe` on cat1, cat2, cat4 and cat5 with six weight decays, features and heads;
+- one head of cat5 by the same way;
+- one head of cat5 by PyTorch: nn.BatchNorm1d, nn.Linear and torch.optim.SGD in a plain loop on features in memory;
+- the public way: a run of Lightning on images per cat, one epoch each, which is multiplied by epochs and weight decays;
+
+each of the heads' passes as the median of --rounds that take turns. The data must be there, as `make demo` leaves it.
+"""
+
+import argparse
+import os
+import statistics
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import numpy as np
+import torch
+from torch import nn
+
+from timecat import files
+from timecat.checkpoint import save_snapshot
+from timecat.config import read_config
+from timecat.features import FeatureStore
+from timecat.lightning_cli import ProbeSettings, quiet_lightning
+from timecat.linear_probe import LinearProbe, initial_weight, learning_rate
+from timecat.passes import Passes
+from timecat.protocols import choose
+from timecat.resnet import ScaledResNet, resnet
+from timecat.study import Study
+from timecat.sweep import blocks
+
+CATS = {"cat1": (1, 640), "cat2": (2, 320), "cat4": (4, 160), "cat5": (5, 128)}
+WEIGHT_DECAYS = [1e-4, 5e-4, 1e-3, 5e-3, 1e-2, 5e-2]
+PROBE = "configs/probe/fashion-mnist.yaml"
+
+
+def untrained(root: Path, cats: dict[str, tuple[int, int]]) -> Study:
+    """The demo's study with these cats, its members' snapshots written as if they were trained."""
+    config = read_config(["configs/demo.yaml"])
+    config["study"] = {
+        "name": "bench",
+        "root": str(root),
+        "cats": {name: {"members": members, "steps": steps} for name, (members, steps) in cats.items()},
+    }
+    study, model = Study(config), config["model"]
+    for run in study.runs:
+        torch.manual_seed(run.seed)
+        directory = study.directory / run.name
+        network = resnet(model["depth"], model["width"], model["num_classes"])
+        for step in run.snapshots:
+            save_snapshot(study.snapshot_path(run, step), network.state_dict())
+        digests = {str(step): files.sha256(study.snapshot_path(run, step)) for step in run.snapshots}
+        files.write_json(directory / "done.json", {"snapshots": digests})
+    return study
+
+
+def probe_seconds(study: Study, path: str, refit: bool) -> tuple[float, float]:
+    """Seconds of the features (0 where they are there) and of the heads: choosing, and training again."""
+    settings = ProbeSettings.read(path)
+    settings.probe.refit = refit
+    needed = blocks(study)
+    store = FeatureStore(study, "data", settings.data, settings.probe, ["cpu"], lambda: settings.data)
+    members = {(run.name, step): ((run, step), block.width) for block in needed for run, step in block.members}
+    start = time.perf_counter()
+    store.extract(list(members.values()))
+    middle = time.perf_counter()
+    keys = {block.name: block.name for block in needed}
+    passes = Passes(store, settings, keys, torch.device("cpu"), study.directory, 1e9)
+    assert len(list(choose(passes, "heldout", needed))) == len(needed)
+    return middle - start, time.perf_counter() - middle
+
+
+def plain_seconds(study: Study, path: str) -> float:
+    """One head, chosen by its held-out epoch and trained again, in PyTorch's own words."""
+    settings = ProbeSettings.read(path)
+    block = blocks(study)[0]
+    store = FeatureStore(study, "data", settings.data, settings.probe, ["cpu"], lambda: settings.data)
+    start = time.perf_counter()
+    features = {
+        part.name: torch.cat([store.load(part, member, block.width).float() for member in block.members], 1)
+        for part in store.parts.values()
+    }
+    labels = {part.name: torch.from_numpy(store.labels(part)) for part in store.parts.values()}
+    fit, held = (torch.from_numpy(np.searchsorted(store.parts["train"].indices, s)) for s in settings.data.split())
+
+    def correct(head: nn.Module, part: str, rows: torch.Tensor) -> float:
+        head.eval()
+        with torch.no_grad():
+            hits = [(head(features[part][r]).argmax(1) == labels[part][r]).sum() for r in rows.split(8192)]
+        return float(sum(hits)) / len(rows)
+
+    def train(rows: torch.Tensor, epochs: int, measured: torch.Tensor | None) -> tuple[nn.Module, list[float]]:
+        linear = nn.Linear(block.features, settings.classes)
+        linear.weight.data.copy_(initial_weight(settings.classes, block.features, settings.seed))
+        linear.bias.data.zero_()
+        norm = nn.BatchNorm1d(block.features)
+        head = nn.Sequential(norm, linear)
+        groups = [{"params": norm.parameters()}, {"params": linear.parameters(), "weight_decay": 5e-4}]
+        optimizer = torch.optim.SGD(groups, settings.grid[0][0], momentum=0.9, nesterov=True)
+        curve = []
+        for epoch in range(epochs):
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate(settings.grid[0][0], epoch, settings.epochs)
+            order = rows[torch.from_numpy(np.random.default_rng([settings.seed, epoch]).permutation(len(rows)))]
+            head.train()
+            for batch in order[: len(rows) - len(rows) % settings.data.batch_size].split(settings.data.batch_size):
+                loss = nn.functional.cross_entropy(head(features["train"][batch]), labels["train"][batch])
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+            if measured is not None:
+                curve.append(correct(head, "train", measured))
+        return head, curve
+
+    _, curve = train(fit, settings.epochs, held)
+    head, _ = train(torch.arange(len(features["train"])), int(np.argmax(curve)) + 1, None)
+    correct(head, "test", torch.arange(len(features["test"])))
+    return time.perf_counter() - start
+
+
+def epoch_on_images(study: Study, path: str) -> dict[str, float]:
+    """Seconds of one epoch of Lightning's probe on images, training and held-out images, for each cat."""
+    quiet_lightning()
+    seconds = {}
+    for cat in study.cats.values():
+        settings = ProbeSettings.read(path)
+        snapshots = [str(study.snapshot_path(run, step)) for run, step in study.snapshots_of(cat, 0)]
+        L.seed_everything(0, verbose=False)
+        trainer = L.Trainer(
+            accelerator="cpu",
+            max_epochs=2,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            callbacks=[clock := Clock()],
+        )
+        trainer.fit(LinearProbe(snapshots, settings.classes, settings.grid[0][0]), datamodule=settings.data)
+        seconds[cat.name] = clock.ends[-1] - clock.ends[-2]  # the second: the first compiles kernels
+    return seconds
+
+
+class Clock(L.Callback):
+    """When each epoch ended."""
+
+    def __init__(self) -> None:
+        self.ends: list[float] = []
+
+    def on_train_epoch_end(self, *_: Any) -> None:
+        self.ends.append(time.perf_counter())
+
+
+def count_forwards() -> list[int]:
+    """Images of each forward pass of a backbone from now on."""
+    seen: list[int] = []
+    original = ScaledResNet.features
+
+    def features(self: ScaledResNet, images: torch.Tensor) -> torch.Tensor:
+        seen.append(len(images))
+        return original(self, images)
+
+    ScaledResNet.features = features
+    return seen
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    forwards = count_forwards()
+    with tempfile.TemporaryDirectory() as name:
+        directory = Path(name)
+        content = Path(PROBE).read_text().split("weight_decays:")
+        paths = {}
+        for key, decays in (("sweep", WEIGHT_DECAYS), ("one", [5e-4])):
+            paths[key] = str(directory / f"{key}.yaml")
+            Path(paths[key]).write_text(f"{content[0]}weight_decays: {decays}\n{content[1].partition(chr(10))[2]}")
+        sweep, one = untrained(directory / "sweep", CATS), untrained(directory / "one", {"cat5": CATS["cat5"]})
+        probe_seconds(untrained(directory / "first", {"cat5": (1, 128)}), paths["one"], True)  # compiles the kernels
+        forwards.clear()
+        features = {"sweep": probe_seconds(sweep, paths["sweep"], True)[0]}
+        passes = sum(forwards)
+        features["one"] = probe_seconds(one, paths["one"], True)[0]
+        heads: dict[str, list[float]] = {"sweep": [], "one": [], "plain": []}
+        for _ in range(options.rounds):
+            heads["sweep"].append(probe_seconds(sweep, paths["sweep"], True)[1])
+            heads["one"].append(probe_seconds(one, paths["one"], True)[1])
+            heads["plain"].append(plain_seconds(one, paths["one"]))
+        epochs = epoch_on_images(sweep, paths["one"])
+        settings = ProbeSettings.read(paths["sweep"])
+    count = len(CATS) * len(WEIGHT_DECAYS)
+    public = len(WEIGHT_DECAYS) * settings.epochs * sum(epochs.values())
+    median = {key: statistics.median(values) for key, values in heads.items()}
+    print(f"{PROBE}: {count} heads (4 cats x 6 weight decays), {settings.epochs} epochs, {options.threads} threads")
+    print(f"forward passes of the sweep: {passes:,} (12 snapshots x {passes // 12:,} images)")
+    print(f"sweep: features {features['sweep']:.1f} s, heads {median['sweep']:.2f} s")
+    print(f"one head of cat5: features {features['one']:.1f} s, head {median['one']:.2f} s")
+    print(f"one head of cat5 in plain PyTorch on the same features: {median['plain']:.2f} s")
+    whole = features["sweep"] + median["sweep"]
+    for key, what in (("plain", "one head in plain PyTorch"), ("one", "one head by the same way")):
+        ratios = [a / b for a, b in zip(heads["sweep"], heads[key], strict=True)]
+        spread = f"rounds from {min(ratios):.2f} to {max(ratios):.2f}"
+        print(f"heads of the sweep / {what}: {statistics.median(ratios):.2f} ({spread})")
+    print(f"features and heads of the sweep / of one head: {whole / (features['one'] + median['one']):.2f}")
+    told = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in epochs.items())
+    print(f"on images, an epoch of each cat: {told}; {count} runs of {settings.epochs} epochs: {public:,.0f} s")
+    print(f"one run per head on images / the sweep: {public / whole:.0f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,148 @@
+"""Heads trained together are what each would be alone, by SGD and at the optimum; and what they are worth."""
+
+import numpy as np
+import pytest
+import torch
+from sklearn.datasets import load_digits
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
+from torch import nn
+
+from timecat.errors import UserError
+from timecat.feature_matrix import FeatureMatrix
+from timecat.heads import Heads
+from timecat.lbfgs import Standardised, minimise
+from timecat.linear_probe import initial_weight, learning_rate
+from timecat.protocols import best
+from timecat.scores import interval, scores
+from timecat.study import Run
+from timecat.sweep import Block, columns, groups, head_bytes
+
+CPU = torch.device("cpu")
+
+
+def alone(features, labels, *, classes, lr, decay, batches):
+    """BatchNorm1d + Linear trained by torch's SGD on the given batches of rows."""
+    norm, linear = nn.BatchNorm1d(features.shape[1]), nn.Linear(features.shape[1], classes)
+    linear.weight.data = initial_weight(classes, features.shape[1], 5)
+    linear.bias.data.zero_()
+    groups = [{"params": norm.parameters()}, {"params": linear.parameters(), "weight_decay": decay}]
+    optimizer = torch.optim.SGD(groups, lr, momentum=0.9, nesterov=True)
+    for factor, rows in batches:
+        for group in optimizer.param_groups:
+            group["lr"] = lr * factor
+        loss = nn.functional.cross_entropy(linear(norm(features[rows])), labels[rows])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    norm.eval()
+    with torch.no_grad():
+        return linear(norm(features))
+
+
+def test_heads_trained_together_equal_modules_trained_alone():
+    """Cats that share features, one of them in two pieces; each of its own learning rates and weight decays."""
+    torch.manual_seed(0)
+    features, labels = torch.rand(200, 12) * 3 + 1, torch.randint(0, 4, (200,))
+    cats = [[slice(0, 12)], [slice(0, 6)], [slice(8, 12), slice(2, 6)]]
+    lrs = np.array([[0.05, 0.2, 0.05], [0.1, 0.1, 0.3], [0.05, 0.05, 0.1]])
+    decays = np.array([[0.0, 1e-2, 0.3], [1e-3, 0.1, 0.0], [0.0, 1e-3, 1e-1]])
+    heads = Heads(cats, lrs, decays, classes=4, seed=5, device=CPU)
+    batches = [
+        (learning_rate(1.0, epoch, 6), rows) for epoch in range(6) for rows in torch.randperm(200)[:150].split(50)
+    ]
+    for factor, rows in batches:
+        heads.step(features[rows], labels[rows], factor)
+    together = heads.logits(features)
+    assert together.shape == (3, 3, 4, 200)
+    for index, cat in enumerate(cats):
+        own = torch.cat([features[:, part] for part in cat], 1)
+        for cell in range(3):
+            expected = alone(own, labels, classes=4, lr=lrs[index, cell], decay=decays[index, cell], batches=batches)
+            torch.testing.assert_close(together[index, cell].T, expected, rtol=1e-3, atol=1e-4)
+    assert not torch.allclose(together[0, 0], together[0, 2], rtol=0.01)
+
+
+def test_columns_hold_each_member_once():
+    """A cat that is part of another one costs no column; members in any order are few slices."""
+    a, b, c, d = ((Run(i, f"member_{i}", i, {}, (10, 20)), 20) for i in range(4))
+    blocks = [Block("cat1", 0, (a,), 8), Block("cat3", 0, (a, b, c), 8), Block("odd", 0, (c, d, a), 8)]
+    members, slices = columns(blocks)
+    assert members == [(member, 8) for member in (a, b, c, d)]
+    assert slices == [[slice(0, 8)], [slice(0, 24)], [slice(16, 32), slice(0, 8)]]
+
+
+def test_heads_are_shared_out_on_passes_by_memory():
+    runs = [(Run(i, f"member_{i}", i, {}, (10,)), 10) for i in range(5)]
+    blocks = [Block(f"cat{n}", 0, tuple(runs[:n]), 2048) for n in (5, 4, 2, 1)]
+    grid = [(0.01, decay) for decay in (1e-6, 1e-5, 1e-4)]
+    passes = groups(blocks, grid, 8142, 8.0)
+    for group in passes:
+        assert sum(head_bytes(block.features, 8142) for block in group.blocks) * len(group.grid) <= 8e9
+    heads = [(block.name, setting) for group in passes for block in group.blocks for setting in group.grid]
+    assert len(heads) == len(set(heads)) == 12
+    assert [len(group.blocks) for group in passes] == [2, 2]
+    assert len(groups(blocks, grid, 8142, 100.0)) == 1
+    two = groups(blocks[:1], grid, 8142, 3.0)  # two heads of the largest cat, then the third
+    assert [group.grid for group in two] == [tuple(grid[:2]), tuple(grid[2:])]
+    with pytest.raises(UserError, match=r"one head of cat5 .* probe\.memory_gb is 1; raise it"):
+        groups(blocks, grid, 8142, 1.0)
+
+
+@pytest.mark.parametrize("room", [1e9, 0.0], ids=["in memory", "from the file"])
+def test_the_optimum_is_that_of_scikit_learn(room):
+    """The same objective and predictions as LogisticRegression on the same standardised features, for each C."""
+    images, labels = load_digits(return_X_y=True)
+    images = torch.from_numpy(images.astype(np.float32))
+    train, test = np.arange(0, 1200), np.arange(1200, 1797)
+    matrix = FeatureMatrix([images[:, 40:], images[:, :40]], CPU, room)
+    data = Standardised(matrix, [slice(24, 64), slice(0, 24)], torch.from_numpy(train))  # the order of the pixels
+    scaler = StandardScaler().fit(images[train].numpy())
+    kept = images[train].numpy().var(0) > 0  # a constant pixel has no scale
+    optimum = None
+    for decay in (1e-1, 1e-3):
+        optimum = minimise(data, torch.from_numpy(labels[train]), 10, decay, optimum)
+        theirs = LogisticRegression(C=1 / (decay * len(train)), tol=1e-6, max_iter=2000)
+        theirs.fit(scaler.transform(images[train].numpy())[:, kept], labels[train])
+        assert optimum.slope < 1e-4
+        both = [
+            (data.logits(optimum)(next(matrix.batches([torch.from_numpy(test)])))[0, 0].argmax(0).numpy()),
+            theirs.predict(scaler.transform(images[test].numpy())[:, kept]),
+        ]
+        ours, others = (100 * float((found == labels[test]).mean()) for found in both)
+        assert abs(ours - others) <= 0.3, (decay, ours, others)
+        assert (both[0] == both[1]).mean() > 0.99
+        torch.testing.assert_close(
+            optimum.weight[:, torch.from_numpy(kept)], torch.from_numpy(theirs.coef_).float(), atol=0.02, rtol=0.02
+        )
+
+
+def test_scores_count_by_hand():
+    labels = np.array([0, 0, 0, 0, 1, 1, 3])
+    predicted = np.array([0, 0, 0, 1, 1, 0, 3])
+    found = scores(predicted, predicted == labels, labels, 4)
+    assert found["acc1"] == found["acc5"] == pytest.approx(500 / 7)
+    assert found["per_class"] == [75.0, 50.0, None, 100.0]  # class 2 has no image, and counts nowhere
+    assert found["mean_per_class"] == 75.0
+    assert found["worst_class"] == {"class": 1, "acc1": 50.0}
+
+
+def test_intervals_are_those_of_resampled_images():
+    """Against a bootstrap that draws images one by one; pairing makes a difference's interval narrow."""
+    rng = np.random.default_rng(1)
+    base = (rng.random(500) < 0.8).astype(float)
+    better = np.maximum(base, rng.random(500) < 0.2)
+    for values in (base, better - base, (base + better) / 2):
+        drawn = [100 * values[rng.integers(0, 500, 500)].mean() for _ in range(4000)]
+        assert interval(values) == pytest.approx(np.quantile(drawn, (0.025, 0.975)), abs=0.35)
+    low, high = interval(better - base)
+    apart = interval(better)[1] - interval(base)[0]
+    assert 0 < low < high < low + apart / 2
+    assert interval(np.ones(9)) == (100.0, 100.0)
+
+
+def test_of_equal_heads_the_later_epoch_and_the_stronger_decay_is_chosen():
+    nan = np.nan
+    assert best(np.array([[1.0, 5.0, 5.0], [5.0, 4.0, 5.0], [nan, nan, nan]]), "cat1_0") == (1, 2)
+    with pytest.raises(UserError, match="every head of cat1_0 diverged"):
+        best(np.full((2, 3), nan), "cat1_0")
