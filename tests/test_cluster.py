@@ -29,8 +29,8 @@ def cluster(tmp_path_factory):
     if missing := missing_programs():
         pytest.skip(f"NOT TESTED ON SLURM: {', '.join(missing)} missing; as root: {INSTALL}")
     slurm = PrivateSlurm(tmp_path_factory.mktemp("slurm"))
-    # every task imports torch; where nobody may write beside it, it would be compiled each time
-    slurm.environment |= {"OMP_NUM_THREADS": "1", "PYTHONPYCACHEPREFIX": str(tmp_path_factory.mktemp("bytecode"))}
+    # every task imports torch, which takes twice as long where Python may not keep its bytecode
+    slurm.environment |= {"OMP_NUM_THREADS": "1", "PYTHONPYCACHEPREFIX": str(Path("build/bytecode").absolute())}
     slurm.environment.pop("PYTHONDONTWRITEBYTECODE", None)
     try:
         slurm.start()
