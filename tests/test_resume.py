@@ -95,20 +95,20 @@ def test_a_member_whose_process_dies_stops_no_other(tmp_path, digits):
 
 def test_members_of_two_devices_are_packed_and_stop_together(tmp_path, digits):
     """DDP by --devices-per-member: each member's two processes train the same one; TERM stops both at one batch."""
-    cats = {"long": {"members": 1, "steps": 600}, "short": {"members": 1, "steps": 8}}
+    cats = {"long": {"members": 1, "steps": 200}, "short": {"members": 1, "steps": 8}}
     config = write_config(tmp_path / "s.yaml", digits, ONE_CYCLE, cats, unequal_because="a test")
     runs = tmp_path / "runs" / "s"
     fit = [*command("fit", "--config", config), "--devices-per-member", "2", "--trainer.strategy", "ddp"]
     first = subprocess.Popen(fit, stderr=subprocess.PIPE, text=True)
-    wait_until((runs / "member_0_600" / "progress.json").exists, 120)
+    wait_until((runs / "member_0_200" / "progress.json").exists, 120)
     first.send_signal(signal.SIGTERM)
     _, stderr = first.communicate(timeout=60)
     assert first.returncode == 130, stderr
     assert "stopped at step" in (runs / "logs" / "fit_0.log").read_text()
-    assert (runs / "member_0_600" / "last.ckpt").exists()
+    assert (runs / "member_0_200" / "last.ckpt").exists()
     second = subprocess.run(fit, capture_output=True, text=True, timeout=240)
     assert second.returncode == 0, second.stderr
-    assert sorted(path.parent.name for path in runs.glob("*/done.json")) == ["member_0_600", "member_0_8"]
+    assert sorted(path.parent.name for path in runs.glob("*/done.json")) == ["member_0_200", "member_0_8"]
 
 
 def test_usr1_saves_and_exits_with_a_code_of_its_own(tmp_path, digits):

@@ -112,10 +112,10 @@ def _dispatch(arguments: list[str]) -> int:
 
         report(study, **options)
     elif command == "probe":
+        study = _of_one_data_set(study, options.pop("data", None))
         from timecat.probe import probe
 
-        name = options.pop("data", None)
-        probe(_of_one_data_set(study, name), **options)
+        probe(study, **options)
     else:
         from timecat.run import run
 
