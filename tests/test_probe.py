@@ -336,6 +336,25 @@ def test_features_of_something_else_are_never_used(probed, tmp_path, config, for
     assert main(["probe", "--config", str(config)]) == 0
 
 
+def test_images_that_were_changed_are_seen_again(tmp_path, digits, forwards):
+    """Other pixels at the same places, with the same labels."""
+    for split in ("train", "test"):
+        shutil.copy(digits / f"{split}.beton", tmp_path)
+    config = make_study(tmp_path, tmp_path)
+    assert main(["probe", "--config", str(config)]) == 0
+    before = arrays(config)
+    beton = read_beton(tmp_path / "test.beton")
+    content = bytearray(beton.path.read_bytes())
+    for start, size in zip(beton.offsets.tolist(), beton.sizes.tolist(), strict=True):
+        content[start : start + size] = bytes(255 - value for value in content[start : start + size])
+    beton.path.write_bytes(content)
+    forwards.clear()
+    assert main(["probe", "--config", str(config)]) == 0
+    assert sum(forwards) == 4 * TEST
+    changed = {name for name, stored in arrays(config).items() if stored != before[name]}
+    assert changed == {f"digits/test/member_{k}_10.npy" for k in range(4)}
+
+
 def test_a_snapshot_that_was_changed_is_refused(config, tmp_path, capsys):
     save_snapshot(tmp_path / "runs/s/member_2/snapshot_10.pt", resnet(10, 8, 10, "small").state_dict())
     fails(config, capsys, "member_2/snapshot_10.pt", "done.json")

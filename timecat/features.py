@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from timecat import files
 from timecat.bar import bar
+from timecat.cores import cores
 from timecat.data.datamodule import ImageData
 from timecat.errors import UserError
 from timecat.feature_file import FeatureFile
@@ -105,10 +106,10 @@ class FeatureStore:
         self._keys = {part.name: self._key_of(part) for part in self.parts.values()}
 
     def _key_of(self, part: Part) -> dict[str, Any]:
-        data = self.data
+        data, beton = self.data, self.data.beton(part.split)
         view = data.train_view if part.view else data.eval_view
         return {
-            "data": data.beton(part.split).fingerprint(),
+            "data": [beton.fingerprint(), beton.sample_hash()],
             "images": hashlib.sha256(part.indices.tobytes()).hexdigest(),
             "view": str(view),
             **({"draw": part.view, "seed": data.seed} if part.view else {}),
@@ -219,7 +220,7 @@ class FeatureStore:
         context = multiprocessing.get_context("spawn")  # FFCV and CUDA do not survive a fork
         counter = context.Value("q", 0)
         count = len(self.devices)
-        threads = max(1, len(os.sched_getaffinity(0)) // count)
+        threads = max(1, cores() // count)
         with ProcessPoolExecutor(count, context, _start, (counter, threads, os.getpid())) as pool:
             jobs: list[Future[None]] = [
                 pool.submit(_compute, [work for work in works if work.rank == rank], self.make_data)
@@ -236,7 +237,7 @@ class FeatureStore:
                     if not running:
                         return
             except BaseException as error:
-                for process in list(pool._processes.values()):
+                for process in list(pool._processes.values()):  # a pool can be told to end only from Python 3.14 on
                     process.kill()
                 if isinstance(error, BrokenProcessPool):
                     raise UserError(

@@ -40,7 +40,7 @@ def probe(study: Study, protocol: Protocol = "heldout") -> None:
         settings.data.beton("test")
     for path, settings in probes:
         directory = study.directory / "probe" / data_name(path)
-        held = progress.lock(directory)
+        held = progress.lock(directory, patient="SLURM_JOB_ID" in os.environ)
         if held is None:
             raise UserError(f"{directory}: another process probes this data set; wait for it")
         try:
