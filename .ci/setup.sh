@@ -181,7 +181,9 @@ if ! same_python "$venv/bin/python" "$python" || ! grep -qF "$venv" "$venv/bin/a
 fi
 say "$("$python" --version) in .venv: installing requirements.txt (6 GB the first time, most of it CUDA's)"
 # The lock is a build constraint too, so that FFCV is built by the setuptools whose hash we know.
-sync=("$uv" pip sync --python "$venv/bin/python" --require-hashes --build-constraints requirements.txt requirements.txt)
+# --compile-bytecode: else every process compiles what it imports, 8 s of it, where the environment forbids to keep it.
+sync=("$uv" pip sync --python "$venv/bin/python" --require-hashes --compile-bytecode
+    --build-constraints requirements.txt requirements.txt)
 logged "installing requirements.txt" "${sync[@]}"
 if ! kernels_load; then # uv's cache had a build against other libraries
     logged "rebuilding ffcv" "${sync[@]}" --reinstall-package ffcv
