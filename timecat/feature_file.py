@@ -13,7 +13,7 @@ from torch import Tensor
 
 from timecat import files
 from timecat.errors import UserError
-from timecat.sweep import Storage
+from timecat.sweep import BYTES, Storage
 
 SHARD = 16384  # images; what a kill may cost
 STORED_AS = {"float16": np.dtype(np.float16), "bfloat16": np.dtype(np.uint16), "float32": np.dtype(np.float32)}
@@ -59,7 +59,7 @@ class FeatureFile:
 
     @property
     def bytes(self) -> int:
-        return self.images * self.width * STORED_AS[self.storage].itemsize
+        return self.images * self.width * BYTES[self.storage]
 
     def rows(self, shard: int) -> slice:
         return slice(shard * self.shard, min((shard + 1) * self.shard, self.images))
@@ -121,7 +121,7 @@ class FeatureFile:
         rows = self.rows(shard)
         assert features.shape == (rows.stop - rows.start, self.width)
         content = features.contiguous().view(torch.uint8).numpy().reshape(-1).data
-        start = np.load(self._part, mmap_mode="r").offset + rows.start * self.width * STORED_AS[self.storage].itemsize
+        start = np.load(self._part, mmap_mode="r").offset + rows.start * self.width * BYTES[self.storage]
         line = f"{shard} {hashlib.sha256(content).hexdigest()}\n".encode()
         try:
             with self._part.open("r+b") as file:

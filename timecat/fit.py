@@ -11,11 +11,9 @@ from timecat.data.root import data_root
 from timecat.display import live_table, say_finished
 from timecat.errors import UserError
 from timecat.recipe import FILE, RECIPE, check_recipe, recipe, trained_with
-from timecat.slots import default_slots, devices_per_member, die_with_parent, serve, train_in_slots, work
+from timecat.slots import FAILED, default_slots, devices_per_member, die_with_parent, serve, train_in_slots, work
 from timecat.stop import REQUEUED, STOPPED, Stop, is_first_rank, requeue
 from timecat.study import Run, Study
-
-FAILED = 1  # exit status
 
 
 def fit(

@@ -188,7 +188,7 @@ class ProbeSettings:
             config.model.num_classes,
             config.trainer.max_epochs or EPOCHS,
             data.seed,
-            [(lr, decay) for lr in probe.lrs or [config.model.lr] for decay in probe.weight_decays],
+            probe.grid(config.model.lr),
             devices if isinstance(devices, int) and devices > 0 else 1,
             probe,
         )

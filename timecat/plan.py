@@ -86,7 +86,7 @@ def _probe_plan(study: Study, path: str) -> str:
     classes = model.get("num_classes")
     if not isinstance(classes, int):
         raise UserError(f"{path}: model.num_classes is {classes!r}; give the number of classes")
-    grid = [(lr, decay) for lr in probe.lrs or [model.get("lr", 0.01)] for decay in probe.weight_decays]
+    grid = probe.grid(model.get("lr", 0.01))
     needed = blocks(study)
     passes = groups(needed, grid, classes, probe.memory_gb)
     widths = {(run.name, step): block.width for block in needed for run, step in block.members}

@@ -71,6 +71,10 @@ class ProbeConfig:
         if self.solver == "lbfgs" and (self.views or self.lrs):
             raise UserError("probe.solver lbfgs has no learning rates and no augmented views: remove probe.lrs, views")
 
+    def grid(self, lr: float) -> list[tuple[float, float]]:
+        """(learning rate, weight decay) of each head of a cat, where the config's model.lr is `lr`."""
+        return [(rate, decay) for rate in self.lrs or [lr] for decay in self.weight_decays]
+
     @classmethod
     def read(cls, path: str) -> "ProbeConfig":
         """The section of a config's file, without Lightning's parser."""
