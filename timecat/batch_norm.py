@@ -1,7 +1,11 @@
-"""BatchNorm's statistics for averaged weights.
+"""BatchNorm's running statistics: those of the weights that count, and the same however a step is shared.
 
 Schedule-free takes gradients at y and keeps the average x. The running statistics that training leaves belong to y;
 x with them is useless (validation swings between chance and half of what x is worth). Two mends, by name.
+
+A step's images fall into parts: batches that are trained on one after the other, by several ranks, or side by side as
+ghost batches. Each part is normalised by its own moments, and all together move the running statistics once, by the
+mean of their moments.
 """
 
 from collections.abc import Iterable, Iterator
@@ -17,8 +21,73 @@ from torch.nn.modules.batchnorm import _BatchNorm
 Mend = Literal["recalibrate", "third_step"]
 
 
+class GhostBatchNorm2d(nn.BatchNorm2d):
+    """BatchNorm2d that normalises a training batch in parts (Hoffer et al. 2017, arXiv 1705.08741).
+
+    Args:
+        num_features: channels.
+        ghost_batch_size: images of a part; a training batch must be a multiple of it.
+    """
+
+    def __init__(self, num_features: int, ghost_batch_size: int) -> None:
+        super().__init__(num_features)
+        self.ghost_batch_size = ghost_batch_size
+
+    def forward(self, input: Tensor) -> Tensor:
+        if not self.training or len(input) == self.ghost_batch_size:
+            return super().forward(input)
+        parts = input.split(self.ghost_batch_size)
+        mean, var = (self.running_mean, self.running_var) if self.track_running_stats else (None, None)
+        if self.track_running_stats:
+            self.num_batches_tracked.add_(1)
+        moments = [momentum_of(self.momentum, part, len(parts)) for part in range(len(parts))]
+        return torch.cat(
+            [
+                nn.functional.batch_norm(images, mean, var, self.weight, self.bias, True, momentum, self.eps)
+                for images, momentum in zip(parts, moments, strict=True)
+            ]
+        )
+
+
 def norms(network: nn.Module) -> list[_BatchNorm]:
     return [module for module in network.modules() if isinstance(module, _BatchNorm)]
+
+
+def momentum_of(momentum: float, part: int, parts: int) -> float:
+    """The momentum of a part's update, such that those of all parts weigh the same and together `momentum`.
+
+    With these the updates s <- (1 - a_k) s + a_k m_k end at s <- (1 - momentum) s + momentum mean(m).
+    """
+    return momentum / (parts - (parts - 1 - part) * momentum)
+
+
+@contextmanager
+def part_of_step(network: nn.Module, part: int, parts: int) -> Iterator[None]:
+    """A training forward pass in the body counts as one of the step's parts for the running statistics.
+
+    Args:
+        part: its number on this rank, from 0.
+        parts: on this rank.
+    """
+    tracking = [norm for norm in norms(network) if norm.track_running_stats]
+    if parts == 1 or not tracking:
+        yield
+        return
+    momentum = tracking[0].momentum
+    # `data`: autograd has saved these, but does not read them where a batch is normalised by its own moments
+    statistics = [tensor.data for norm in tracking for tensor in (norm.running_mean, norm.running_var)]
+    before = [tensor.clone() for tensor in statistics]
+    for norm in tracking:
+        norm.momentum = 1.0  # for every part, as torch.compile makes another graph for another momentum
+    try:
+        yield
+    finally:
+        for norm in tracking:
+            norm.momentum = momentum
+    torch._foreach_lerp_(before, statistics, momentum_of(momentum, part, parts))
+    torch._foreach_copy_(statistics, before)
+    if part:  # they count steps
+        torch._foreach_sub_([norm.num_batches_tracked for norm in tracking], 1)
 
 
 def keep_statistics(network: nn.Module) -> None:
@@ -29,48 +98,60 @@ def keep_statistics(network: nn.Module) -> None:
 
 @contextmanager
 def _tracking(network: nn.Module) -> Iterator[None]:
-    """Train mode in which running statistics are updated; mode and momenta are afterwards as they were."""
+    """Train mode in which running statistics are updated; the mode is afterwards as it was."""
     mode = network.training
-    before = [(norm, norm.track_running_stats, norm.momentum) for norm in norms(network)]
+    before = [(norm, norm.track_running_stats) for norm in norms(network)]
     network.train()
-    for norm, *_ in before:
+    for norm, _ in before:
         norm.track_running_stats = True
     try:
         yield
     finally:
-        for norm, track, momentum in before:
-            norm.track_running_stats, norm.momentum = track, momentum
+        for norm, track in before:
+            norm.track_running_stats = track
         network.train(mode)
 
 
 @torch.no_grad()
-def update_at(network: nn.Module, weights: dict[nn.Parameter, Tensor], images: Tensor) -> None:
-    """Update the running statistics by one forward pass at other weights, and make them the mean over all ranks.
+def update_at(
+    network: nn.Module, weights: dict[nn.Parameter, Tensor], images: Tensor, part: int = 0, parts: int = 1
+) -> None:
+    """Update the running statistics by a forward pass of a step's part at other weights.
 
     Args:
         weights: what stands in for parameters of the network; those that are missing stay.
         images: normalised, (b, 3, h, w).
+        part, parts: as `part_of_step` takes them.
     """
-    with _tracking(network):
-        names = {name: weights[parameter] for name, parameter in network.named_parameters() if parameter in weights}
+    names = {name: weights[parameter] for name, parameter in network.named_parameters() if parameter in weights}
+    with _tracking(network), part_of_step(network, part, parts):
         functional_call(network, names, (images,))
-    average_over_ranks(network)
 
 
 @torch.no_grad()
 def recalibrate(network: nn.Module, batches: Iterable[Tensor]) -> None:
     """Make the running statistics the plain mean over batches of normalised images, at the weights as they are."""
-    with _tracking(network):
-        for norm in norms(network):
-            norm.reset_running_stats()
-            norm.momentum = None  # the plain mean
-        for images in batches:
-            network(images)
+    before = [norm.momentum for norm in norms(network)]
+    for norm in norms(network):
+        norm.reset_running_stats()
+    try:
+        with _tracking(network):
+            for index, images in enumerate(batches):
+                for norm in norms(network):
+                    norm.momentum = 1 / (index + 1)  # the plain mean
+                network(images)
+    finally:
+        for norm, momentum in zip(norms(network), before, strict=True):
+            norm.momentum = momentum
+            norm.num_batches_tracked.fill_(1)  # one update, by all batches
 
 
 @torch.no_grad()
 def average_over_ranks(network: nn.Module) -> None:
-    """Give all processes of a group the mean of their running statistics."""
+    """Give all processes of a group the mean of their running statistics.
+
+    These are linear in the moments of each step, so it is the same whether they are averaged at every step or seldom.
+    """
     if not torch.distributed.is_available() or not torch.distributed.is_initialized():
         return
     statistics = [tensor for norm in norms(network) for tensor in (norm.running_mean, norm.running_var)]

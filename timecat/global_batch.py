@@ -18,11 +18,31 @@ def batches_per_step(batch_size: int, device_batch_size: int | None, devices: in
     return next(n for n in range(1, share + 1) if share % n == 0 and share // n <= most)
 
 
-def told(batch_size: int, device_batch_size: int | None, nodes: int, devices: int) -> str:
+def images_at_once(
+    batch_size: int, device_batch_size: int | None, devices: int, ghost_batch_size: int | None = None
+) -> int:
+    """Images that each device trains on at once.
+
+    Raises:
+        UserError: the global batch cannot be shared equally by so many devices, or the share not in ghost batches.
+    """
+    images = batch_size // (devices * batches_per_step(batch_size, device_batch_size, devices))
+    if ghost_batch_size and images % ghost_batch_size:
+        raise UserError(
+            f"model.ghost_batch_size {ghost_batch_size:,} does not divide the {images:,} images that each device takes at "
+            "once; choose one that does, another data.device_batch_size or fewer devices"
+        )
+    return images
+
+
+def told(
+    batch_size: int, device_batch_size: int | None, nodes: int, devices: int, ghost_batch_size: int | None = None
+) -> str:
     """The same in words, for the plan."""
     batches = batches_per_step(batch_size, device_batch_size, nodes * devices)
-    each = batch_size // (nodes * devices * batches)
+    each = images_at_once(batch_size, device_batch_size, nodes * devices, ghost_batch_size)
     where = f"{nodes} x {devices} devices" if nodes > 1 else f"{devices} device{'s' if devices > 1 else ''}"
-    return f"global batch {batch_size:,} = {where} x {each:,} images" + (
+    words = f"global batch {batch_size:,} = {where} x {each:,} images" + (
         f" x {batches} accumulated" if batches > 1 else ""
     )
+    return words + (f", normalised by {ghost_batch_size:,}" if ghost_batch_size else "")

@@ -9,7 +9,8 @@ import lightning as L
 import torch
 from torch import Tensor, nn
 
-from timecat.batch_norm import Mend, average_over_ranks, keep_statistics, recalibrate, update_at
+from timecat.batch_norm import Mend, average_over_ranks, keep_statistics, part_of_step, recalibrate, update_at
+from timecat.ddp import leave_buffers_alone
 from timecat.errors import UserError
 from timecat.metrics import ClassifierMetrics
 from timecat.optim import Optimizer, Schedule, ScheduleFreeAdamW, make_optimizer, make_schedule
@@ -43,7 +44,9 @@ class Member(L.LightningModule):
         batch_norm: where schedule-free's averaged weights get their BatchNorm statistics from. `recalibrate`: anew from
             `batch_norm_batches` training batches before each evaluation and snapshot. `third_step`: from one more
             forward pass at every third step, a ninth of the training's cost, as in the AlgoPerf entry.
-        batch_norm_batches: of `recalibrate`; each costs a forward pass.
+        batch_norm_batches: of `recalibrate`, each as large as a step's; each costs a forward pass.
+        ghost_batch_size: images that BatchNorm normalises together in training (Hoffer et al. 2017, arXiv 1705.08741), so
+            that a member is the same on any number of devices; without it, all that a device takes at once.
         test_flip: evaluate the mean logits of an image and its mirror image.
         channels_last: memory format of the network.
         compile: torch.compile the forward pass; costs a minute at the start.
@@ -76,20 +79,22 @@ class Member(L.LightningModule):
         label_smoothing: float = 0.0,
         batch_norm: Mend = "recalibrate",
         batch_norm_batches: int = 50,
+        ghost_batch_size: int | None = None,
         test_flip: bool = False,
         channels_last: bool = True,
         compile: bool = False,
         steps: int | None = None,
     ) -> None:
         super().__init__()
-        for key, value in (("batch_norm_batches", batch_norm_batches), ("lr_batch_size", lr_batch_size)):
+        counts = {"batch_norm_batches": batch_norm_batches, "lr_batch_size": lr_batch_size}
+        for key, value in (counts | {"ghost_batch_size": ghost_batch_size}).items():
             if value is not None and value < 1:
                 raise UserError(f"model.{key} is {value}; it must be 1 or more")
         if not 0 <= label_smoothing < 1:
             raise UserError(f"model.label_smoothing is {label_smoothing}; choose from 0 to below 1")
         self.save_hyperparameters()
         shape = {"init": init, "zero_init_residual": zero_init_residual, "blurpool": blurpool}
-        self.network = resnet(depth, width, num_classes, stem, **shape)
+        self.network = resnet(depth, width, num_classes, stem, ghost_batch_size=ghost_batch_size, **shape)
         if channels_last:
             self.network.to(memory_format=torch.channels_last)
         # a compiled forward, not a compiled module, whose state dict would have keys of its own
@@ -108,10 +113,16 @@ class Member(L.LightningModule):
 
     def training_step(self, batch: tuple[Tensor, ...], batch_index: int) -> Tensor:
         images, labels, *_ = batch
-        optimizer = self._schedule_free()
-        if optimizer and self.hparams.batch_norm == "third_step" and self.trainer.global_step % 3 == 0:
-            update_at(self.network, optimizer.averages(), images)
-        loss = self.train_loss(self(images), labels)
+        optimizer, parts = self._schedule_free(), self.trainer.accumulate_grad_batches
+        part = batch_index % parts
+        if optimizer and self.hparams.batch_norm == "third_step":
+            if self.trainer.global_step % 3 == 0:
+                update_at(self.network, optimizer.averages(), images, part, parts)
+            logits = self(images)
+        else:
+            with part_of_step(self.network, part, parts):
+                logits = self(images)
+        loss = self.train_loss(logits, labels)
         self.loss_sum = self.loss_sum.to(loss.device) + loss.detach()
         return loss
 
@@ -152,8 +163,14 @@ class Member(L.LightningModule):
             return optimizer
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
+    def setup(self, stage: str) -> None:
+        leave_buffers_alone(self.trainer.strategy)
+
     def on_train_start(self) -> None:
         self.training_weights()
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        average_over_ranks(self.network)  # in place: the checkpoint's state dict, the first rank's, refers to these
 
     def on_validation_start(self) -> None:
         if self.trainer.state.fn == "fit":
@@ -182,7 +199,7 @@ class Member(L.LightningModule):
     def _training_images(self) -> Iterator[Tensor]:
         data = self.trainer.datamodule
         with closing(data.train_loader(data.seed)) as loader:
-            for images, *_ in islice(loader, self.hparams.batch_norm_batches):
+            for images, *_ in islice(loader, self.hparams.batch_norm_batches * self.trainer.accumulate_grad_batches):
                 yield data.normalise(images.to(self.device, non_blocking=True))
 
     def training_weights(self) -> None:

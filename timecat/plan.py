@@ -62,7 +62,10 @@ def plan(
     console.print(f"{study.steps:,} steps in all, {total:,} images, {_epochs(total, images)} epochs", highlight=False)
     trainer, data = study.config.get("trainer") or {}, study.config.get("data") or {}
     devices = devices or (trainer["devices"] if isinstance(trainer.get("devices"), int) else 1)
-    console.print(global_batch.told(study.batch_size, data.get("device_batch_size"), nodes, devices), highlight=False)
+    shares = global_batch.told(
+        study.batch_size, data.get("device_batch_size"), nodes, devices, study.ghost_batch_size
+    )
+    console.print(shares, highlight=False)
     if study.horizon:
         console.print("the schedule has a horizon, so no snapshot is shared between cats of different lengths")
     elif study.steps != study.steps_unshared:

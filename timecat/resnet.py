@@ -1,12 +1,14 @@
 """torchvision's ResNet at any depth and width, and back from a state dict to the network it fits."""
 
 import math
+from functools import partial
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 
+from timecat.batch_norm import GhostBatchNorm2d
 from timecat.errors import UserError
 
 LAYERS = {
@@ -50,6 +52,7 @@ class ScaledResNet(ResNet):
         stem: `imagenet` is 7x7 stride 2 and max pooling, `small` a 3x3 stride 1 convolution without pooling, for images
             of about 32 pixels (He et al. 2016, section 4.2).
         blurpool: blur before each strided convolution but the stem's.
+        ghost_batch_size: as GhostBatchNorm2d takes it; BatchNorm2d without.
     """
 
     def __init__(
@@ -60,16 +63,18 @@ class ScaledResNet(ResNet):
         num_classes: int = 1000,
         stem: Stem = "imagenet",
         blurpool: bool = False,
+        ghost_batch_size: int | None = None,
     ) -> None:
         self.width = width
-        super().__init__(block, list(layers), num_classes)
+        norm = partial(GhostBatchNorm2d, ghost_batch_size=ghost_batch_size) if ghost_batch_size else nn.BatchNorm2d
+        super().__init__(block, list(layers), num_classes, norm_layer=norm)
         if stem == "small":
             self.conv1 = nn.Conv2d(3, width, 3, 1, 1, bias=False)
             self.maxpool = nn.Identity()
         else:
             self.conv1 = nn.Conv2d(3, width, 7, 2, 3, bias=False)
         nn.init.kaiming_normal_(self.conv1.weight, mode="fan_out", nonlinearity="relu")
-        self.bn1 = nn.BatchNorm2d(width)
+        self.bn1 = norm(width)
         self.num_features = 8 * width * block.expansion
         self.fc = nn.Linear(self.num_features, num_classes)
         if blurpool:
@@ -112,11 +117,12 @@ def resnet(
     init: Init = "torchvision",
     zero_init_residual: bool = False,
     blurpool: bool = False,
+    ghost_batch_size: int | None = None,
 ) -> ScaledResNet:
     """A ResNet of depth 10, 18, 34 (basic blocks), 50, 101 or 152 (bottlenecks).
 
     Args:
-        width, num_classes, stem, blurpool: as ScaledResNet takes them.
+        width, num_classes, stem, blurpool, ghost_batch_size: as ScaledResNet takes them.
         init: `torchvision` is Kaiming-normal by fan-out for convolutions and Linear's own for fc; `lecun` is normal by
             fan-in, truncated at two deviations, and N(0, 0.01) with bias 0 for fc (AlgoPerf's imagenet_resnet).
         zero_init_residual: the last BatchNorm of each block starts at 0, so that a block starts as the identity
@@ -130,7 +136,7 @@ def resnet(
     if width < 8 or width % 8:
         raise UserError(f"model.width {width} must be a positive multiple of 8 (64 is the original)")
     block = Bottleneck if depth >= 50 else BasicBlock
-    network = ScaledResNet(block, LAYERS[depth], width, num_classes, stem, blurpool)
+    network = ScaledResNet(block, LAYERS[depth], width, num_classes, stem, blurpool, ghost_batch_size)
     for module in network.modules():
         if init == "lecun" and isinstance(module, nn.Conv2d):
             _lecun_normal(module.weight)

@@ -127,6 +127,9 @@ class Study:
         if self.slots is not None:
             _at_least_one(self.slots, "study.slots")
         self.batch_size = _at_least_one(data.get("batch_size"), "data.batch_size")
+        self.ghost_batch_size: int | None = model.get("ghost_batch_size")
+        if self.ghost_batch_size is not None:
+            _at_least_one(self.ghost_batch_size, "model.ghost_batch_size")
         self.train_images: int | None = data.get("train_images")
         self.horizon = model.get("schedule", "constant") not in SCHEDULES_WITHOUT_HORIZON
         if not settings.cats:

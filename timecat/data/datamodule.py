@@ -250,6 +250,10 @@ class ImageData(L.LightningDataModule):
         return (self.normalise(images), *rest)
 
     def normalise(self, images: torch.Tensor) -> torch.Tensor:
-        """uint8 (b, side, side, 3) -> float32 (b, 3, side, side), channels_last, on the images' device."""
+        """uint8 (b, side, side, 3) -> (b, 3, side, side), channels_last, on the images' device.
+
+        Float32, or what the trainer's precision makes of the module's weights (`64-true`, `bf16-true`).
+        """
         self.mean, self.std = self.mean.to(images.device), self.std.to(images.device)
-        return images.float().sub_(self.mean).div_(self.std).permute(0, 3, 1, 2)
+        dtype = torch.float32 if self.trainer is None else self.trainer.lightning_module.dtype
+        return images.float().sub_(self.mean).div_(self.std).permute(0, 3, 1, 2).to(dtype)

@@ -120,8 +120,8 @@ class BetonLoader:
     def order(self) -> np.ndarray:
         """The samples that this rank visits in this epoch, int64; rank r takes every world-th of the common order.
 
-        In training a step's images fall into as many parts as it has batches, over all ranks; the parts, and so
-        BatchNorm's statistics, are the same whether they are trained on one after the other or by several ranks.
+        In training a step's images fall into as many parts as it has batches, over all ranks, each a piece of the order;
+        so they are the same whether they are trained on one after the other, by several ranks or side by side.
         """
         order = self.indices
         if self.shuffle:
@@ -129,8 +129,7 @@ class BetonLoader:
         if not self.drop_last:
             return order[self.rank :: self.world]
         order = order[: len(self) * self.batch_size * self.world]
-        parts = order.reshape(-1, self.batch_size, self.batches_per_step, self.world)[..., self.rank]
-        return parts.swapaxes(1, 2).ravel()
+        return order.reshape(-1, self.world, self.batch_size)[:, self.rank].ravel()
 
     def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
         start, self._resume_at = self._resume_at, 0
