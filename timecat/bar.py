@@ -5,36 +5,63 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.table import Column
+from rich.text import Text
 
-from timecat.display import duration
+from timecat.terminal import can_redraw, console, duration
 
 EVERY = 60.0  # seconds between two lines
+REDRAW = 0.1  # seconds between two updates of a bar
+
+
+class Rate(ProgressColumn):
+    """Units a second; nothing at first, when rich has no speed yet."""
+
+    def __init__(self, unit: str) -> None:
+        super().__init__(Column(no_wrap=True, justify="right"))
+        self.unit = unit
+
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.speed:,.0f} {self.unit}/s" if task.speed else "", style="progress.data.speed")
 
 
 @contextmanager
-def bar(title: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
-    """Gives a function that is told how many more units are done."""
-    console = Console(stderr=True)
-    if console.is_terminal:
-        speed = TextColumn(f"{{task.speed:,.0f}} {unit}/s")
-        columns = (TextColumn(title), BarColumn(), MofNCompleteColumn(), speed, TimeRemainingColumn())
-        with Progress(*columns, console=console) as shown:
-            task = shown.add_task("", total=total)
-            yield lambda count: shown.advance(task, count)
-        return
-    started = said = time.monotonic()
-    done = 0
+def bar(title: str, total: int, unit: str, done: int = 0) -> Iterator[Callable[[int], None]]:
+    """Gives a function that is told how many more units are done; the bar is gone afterwards.
+
+    Args:
+        done: units that were done before, and do not count for the rate.
+    """
+    started = told = time.monotonic()
+    before = shown = done
 
     def advance(count: int) -> None:
-        nonlocal done, said
+        nonlocal done, shown, told
         done += count
         now = time.monotonic()
-        if now - said >= EVERY:
-            said = now
-            left = duration((now - started) / done * (total - done)) if done else "?"
-            rate = done / (now - started)
-            print(f"{title}: {done:,} of {total:,}, {rate:,.0f} {unit}/s, {left} to go", file=sys.stderr, flush=True)
+        if now - told < (EVERY if drawn is None else REDRAW):
+            return
+        told = now
+        if drawn is not None:
+            drawn.advance(task, done - shown)
+            shown = done
+            return
+        rate = (done - before) / (now - started)
+        left = duration((total - done) / rate) if rate else "?"
+        print(f"{title}: {done:,} of {total:,}, {rate:,.0f} {unit}/s, {left} to go", file=sys.stderr, flush=True)
 
-    yield advance
+    if not can_redraw():
+        drawn = None
+        yield advance
+        return
+    columns = (
+        TextColumn(title, markup=False, table_column=Column(no_wrap=True)),
+        BarColumn(None, table_column=Column(ratio=1)),
+        TaskProgressColumn(table_column=Column(no_wrap=True)),
+        Rate(unit),
+        TimeRemainingColumn(table_column=Column(no_wrap=True)),
+    )
+    with Progress(*columns, console=console(error=True), transient=True, expand=True) as drawn:
+        task = drawn.add_task("", total=total, completed=done)
+        yield advance

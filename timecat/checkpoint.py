@@ -2,7 +2,6 @@
 
 import io
 import os
-import sys
 import time
 import zipfile
 from pathlib import Path
@@ -18,6 +17,7 @@ from timecat.errors import UserError
 from timecat.progress import DONE
 from timecat.stop import Stop, is_first_rank
 from timecat.study import Run
+from timecat.terminal import say
 
 CHECKPOINT = "last.ckpt"
 PREVIOUS = "previous.ckpt"
@@ -51,7 +51,7 @@ def newest_checkpoint(directory: Path) -> tuple[Path, int] | None:
             wrong.append(f"{path.name} ({' '.join(str(error).split())[:150] or type(error).__name__})")
             continue
         if wrong and is_first_rank():
-            print(f"timecat: {directory}: {wrong[0]} does not load; going on from {path.name}", file=sys.stderr)
+            say(f"timecat: {directory}: {wrong[0]} does not load; going on from {path.name}", error=True)
         return path, step
     if wrong:
         raise UserError(

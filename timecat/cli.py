@@ -17,23 +17,31 @@ if TYPE_CHECKING:
 HELP = """\
 usage: timecat COMMAND [--config FILE] [--section.key VALUE ...]
 
-Time-Cat: train N short members instead of one long one, concatenate their frozen features, probe.
+Time-Cat: train N short members instead of one long one, concatenate their
+frozen features, probe.
 
 the whole study
-  run       write missing data, train members, probe, report; goes on where it was stopped
-  plan      members, snapshots, steps, images, epochs; --images-per-sec N adds hours,
-            --nodes N --devices D how a member's global batch is shared
+  run       write missing data, train members, probe, report; goes on where it
+            was stopped
+  plan      members, snapshots, steps, images, epochs; --images-per-sec N adds
+            hours, --nodes N --devices D how a member's global batch is shared
   status    what is finished, running or missing
-  launch    the whole study as SLURM jobs; --dry-run prints the scripts, --nodes N --devices D spread a member,
-            other options go to sbatch; again: only what is missing
+  launch    the whole study as SLURM jobs; --dry-run prints the scripts,
+            --nodes N --devices D spread a member, other options go to sbatch;
+            again: only what is missing
 its stages
   write     data set -> .beton files (timecat write --help)
-  fit       train members: all that are unfinished, --member K alone, or SLURM_ARRAY_TASK_ID's
+  fit       train members: all that are unfinished, --member K alone, or
+            SLURM_ARRAY_TASK_ID's
   probe     features once, then linear heads on every cat, all together
-  report    table, report.md, report.png and TensorBoard from the results on disk
-            both: --protocol paper chooses on the test set as the paper does, beside the honest results
+  report    table, report.md, report.png and TensorBoard from the results on
+            disk
+            both: --protocol paper chooses on the test set as the paper does,
+            beside the honest results
 Lightning's own, on a member's or a probe's config
-  fit, validate, test, predict    timecat fit --config configs/probe/digits.yaml; timecat fit --help lists every key
+  fit, validate, test, predict
+            timecat fit --config configs/probe/digits.yaml
+            timecat fit --help lists every key
 
 example: timecat run --config configs/demo.yaml
 """
@@ -48,10 +56,10 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         return _dispatch(arguments)
     except UserError as error:
-        print(f"timecat: {error}", file=sys.stderr)
+        _complain(str(error))
         return EXIT_USER_ERROR
     except KeyboardInterrupt:
-        print("timecat: stopped; the same command goes on from what is finished", file=sys.stderr)
+        _complain("stopped; the same command goes on from what is finished")
         return 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -60,7 +68,7 @@ def main(arguments: list[str] | None = None) -> int:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         where = f"{error.filename}: " if error.filename else ""
-        print(f"timecat: {where}the disk is full; make room, and the same command goes on", file=sys.stderr)
+        _complain(f"{where}the disk is full; make room, and the same command goes on")
         return EXIT_USER_ERROR
 
 
@@ -121,6 +129,12 @@ def _dispatch(arguments: list[str]) -> int:
 
         return run(study, rest)
     return 0
+
+
+def _complain(line: str) -> None:
+    from timecat.terminal import say
+
+    say(f"timecat: {line}", error=True)
 
 
 def _of_one_data_set(study: "Study", name: str | None) -> "Study":

@@ -1,23 +1,25 @@
 """What a person sees of a study in training: a table of its members, live on a terminal, else a line per member."""
 
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
+from rich.console import Group
 from rich.live import Live
-from rich.table import Table
 
 from timecat import progress
 from timecat.slurm import Task
 from timecat.stop import is_first_rank
 from timecat.study import Run, Study
+from timecat.terminal import can_redraw, console, duration, say, tables
+
+LEFT = ("directory", "state", "SLURM")  # columns of text
 
 
-def members_table(study: Study, shorten: bool = False, tasks: dict[int, Task] | None = None) -> Table:
-    """All members as a table.
+def members_table(
+    study: Study, shorten: bool = False, tasks: dict[int, Task] | None = None
+) -> tuple[str, list[str], list[list[str]]]:
+    """All members as title, header and rows.
 
     Args:
         shorten: leave out those that wait or ended long ago, for a live display.
@@ -27,21 +29,15 @@ def members_table(study: Study, shorten: bool = False, tasks: dict[int, Task] | 
     states = [(run, progress.state_of(study, run)) for run in study.runs]
     finished = [run.index for run, state in states if state["state"] == "finished"]
     share = sum(state["step"] for _, state in states) / study.steps
-    table = Table(
-        title=f"{study.name}: {len(finished)} of {len(study.runs)} members finished, {share:.0%} of the steps",
-        title_justify="left",
-        box=SIMPLE_HEAD,
-    )
-    for name in ("member", "directory", "state", "step", "images/s", "loss", "ETA"):
-        table.add_column(name, justify="right" if name in ("step", "images/s", "loss", "ETA") else "left", no_wrap=True)
-    if tasks:
-        table.add_column("SLURM", no_wrap=True)
+    title = f"{study.name}: {len(finished)} of {len(study.runs)} members finished, {share:.0%} of the steps"
+    header = ["member", "directory", "state", "step", "images/s", "loss", "ETA", *(["SLURM"] if tasks else [])]
+    rows = []
     for run, state in states:
         waiting = state["state"] == "missing" or run.index in finished[:-3]
         if shorten and waiting:
             continue
         rate, loss, eta = state["images_per_sec"], state["loss"], state["eta"]
-        table.add_row(
+        cells = [
             str(run.index),
             run.name,
             state["state"],
@@ -49,26 +45,30 @@ def members_table(study: Study, shorten: bool = False, tasks: dict[int, Task] | 
             f"{rate:,.0f}" if rate else "",
             f"{loss:.3f}" if loss is not None else "",
             duration(eta) if eta else "",
-            *([str(tasks[run.index]) if run.index in tasks else ""] if tasks else []),
-        )
-    if shorten and not table.rows:
-        table.caption = "starting: torch and Lightning take some seconds to import"
-    return table
+        ]
+        rows.append([*cells, *([str(tasks.get(run.index, ""))] if tasks else [])])
+    return title, header, rows
 
 
 @contextmanager
 def live_table(study: Study, enabled: bool) -> Iterator[None]:
     """Show the members' progress from disk while the body runs, where somebody looks at a terminal."""
-    console = Console(stderr=True)
-    if not enabled or not console.is_terminal:
+    if not enabled or not can_redraw():
         yield
         return
+    screen = console(error=True)
     ended = threading.Event()
-    with Live(members_table(study, shorten=True), console=console, auto_refresh=False) as live:
+
+    def shown() -> Group:
+        title, header, rows = members_table(study, shorten=True)
+        starting = [] if rows else ["starting: torch and Lightning take some seconds to import"]
+        return Group(title, *tables(screen, header, rows, LEFT), *starting)
+
+    with Live(shown(), console=screen, auto_refresh=False) as live:
 
         def refresh() -> None:
             while not ended.wait(0.5):
-                live.update(members_table(study, shorten=True), refresh=True)
+                live.update(shown(), refresh=True)
 
         thread = threading.Thread(target=refresh, daemon=True)
         thread.start()
@@ -77,22 +77,16 @@ def live_table(study: Study, enabled: bool) -> Iterator[None]:
         finally:
             ended.set()
             thread.join()
-            live.update(members_table(study, shorten=True), refresh=True)
+            live.update(shown(), refresh=True)
 
 
 def say_finished(study: Study, run: Run) -> None:
     """A line per member where nobody looks at the live table."""
-    if Console(stderr=True).is_terminal or not is_first_rank():
+    if can_redraw() or not is_first_rank():
         return
     state = progress.state_of(study, run)
-    print(
+    say(
         f"member {run.index} of {len(study.runs)} ({run.name}): {run.steps:,} steps, "
         f"{state['images_per_sec'] or 0:,.0f} images/s, loss {state['loss'] or 0:.3f}",
-        file=sys.stderr,
-        flush=True,
+        error=True,
     )
-
-
-def duration(seconds: float) -> str:
-    hours, rest = divmod(int(seconds), 3600)
-    return f"{hours}:{rest // 60:02}:{rest % 60:02}"

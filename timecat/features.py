@@ -33,6 +33,7 @@ from timecat.resnet import resnet_from_state
 from timecat.slots import die_with_parent
 from timecat.study import Run, Study
 from timecat.sweep import ProbeConfig
+from timecat.terminal import say
 from timecat.weights import read_weights
 
 Member = tuple[Run, int]
@@ -212,7 +213,7 @@ class FeatureStore:
         for array in arrays:
             array.finish()
         snapshots, seconds = len({path for _, found in missing for path, _ in found}), time.monotonic() - started
-        print(f"features of {self.name}: {images:,} forward passes of {snapshots} snapshots in {seconds:,.0f} s")
+        say(f"features of {self.name}: {images:,} forward passes of {snapshots} snapshots in {seconds:,.0f} s")
         return images
 
     def _in_processes(self, works: list[Work], advance: Callable[[int], None]) -> None:

@@ -1,7 +1,6 @@
 """`timecat fit` on a study: train one member here, or all that are unfinished, a process per GPU."""
 
 import os
-import sys
 from typing import Any
 
 from timecat import files, progress
@@ -15,6 +14,7 @@ from timecat.recipe import FILE, RECIPE, check_recipe, recipe, trained_with
 from timecat.slots import FAILED, default_slots, devices_per_member, die_with_parent, serve, train_in_slots, work
 from timecat.stop import REQUEUED, STOPPED, Stop, is_first_rank, requeue
 from timecat.study import Run, Study
+from timecat.terminal import say
 
 
 def fit(
@@ -48,7 +48,7 @@ def fit(
         check_recipe(study, run)
     unfinished = [run for run in runs if not progress.is_finished(study.directory / run.name, run)]
     if not unfinished:
-        print(f"{study.directory}: nothing to train, {len(runs)} of {len(runs)} members are finished")
+        say(f"{study.directory}: nothing to train, {len(runs)} of {len(runs)} members are finished")
         return 0
     save_plan(study)
     slots = slots or default_slots(study)
@@ -90,7 +90,7 @@ def _trainer_of_members(study: Study, arguments: list[str], stop: Stop, slots: i
         directory = study.directory / run.name
         held = progress.lock(directory, patient="SLURM_JOB_ID" in os.environ) if is_first_rank() else -1
         if held is None:
-            print(f"timecat: {run.name} is being trained by another process", file=sys.stderr)
+            say(f"timecat: {run.name} is being trained by another process", error=True)
             return FAILED
         try:
             if not progress.is_finished(directory, run):  # by another process, since we looked
@@ -100,7 +100,7 @@ def _trainer_of_members(study: Study, arguments: list[str], stop: Stop, slots: i
         except Stopped as stopped:
             if not is_first_rank() and "SLURM_JOB_ID" not in os.environ:
                 return 0  # Lightning's launcher kills the first rank where another one exits otherwise
-            print(f"timecat: {run.name} {stopped}; the same command goes on from there", file=sys.stderr)
+            say(f"timecat: {run.name} {stopped}; the same command goes on from there", error=True)
             return REQUEUED if stop.requeues() else STOPPED
         finally:
             if held != -1:
@@ -150,7 +150,9 @@ def train_member(study: Study, run: Run, cli: Any, stop: Stop) -> None:
     data.setup("fit")
     trainer.accumulate_grad_batches = data.accumulated(trainer.world_size)
     ghosts = member.hparams.ghost_batch_size
-    images_at_once(study.batch_size, data.device_batch_size, trainer.world_size, ghosts)  # refuses what cannot be shared
+    images_at_once(
+        study.batch_size, data.device_batch_size, trainer.world_size, ghosts
+    )  # refuses what cannot be shared
     if trainer.check_val_every_n_epoch is None:
         trainer.val_check_interval *= trainer.accumulate_grad_batches  # a study counts steps, Lightning batches
     trainer.fit(member, datamodule=data, ckpt_path=resume and str(resume))

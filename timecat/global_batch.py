@@ -29,8 +29,8 @@ def images_at_once(
     images = batch_size // (devices * batches_per_step(batch_size, device_batch_size, devices))
     if ghost_batch_size and images % ghost_batch_size:
         raise UserError(
-            f"model.ghost_batch_size {ghost_batch_size:,} does not divide the {images:,} images that each device takes at "
-            "once; choose one that does, another data.device_batch_size or fewer devices"
+            f"model.ghost_batch_size {ghost_batch_size:,} does not divide the {images:,} images that each device takes "
+            "at once; choose one that does, another data.device_batch_size or fewer devices"
         )
     return images
 

@@ -16,6 +16,7 @@ from timecat.launch_lock import launch_lock
 from timecat.recipe import check_recipe
 from timecat.status import is_probed
 from timecat.study import Run, Study
+from timecat.terminal import say
 
 SCRIPTS = ("member.sbatch", "probe.sbatch", "report.sbatch", "slurm.sh")
 SHORT = {
@@ -117,7 +118,7 @@ def launch(study: Study, forwarded: list[str], arguments: list[str]) -> int:
         missing = _missing(study)
         if not missing.submits:
             why = f"{len(missing.alive)} tasks wait or run" if missing.alive else "the study is finished"
-            print(f"{study.directory}: nothing to submit; {why}")
+            say(f"{study.directory}: nothing to submit; {why}")
             return 0
         for run in missing.unfinished:
             check_recipe(study, run)
@@ -136,7 +137,7 @@ def launch(study: Study, forwarded: list[str], arguments: list[str]) -> int:
         (study.directory / "logs").mkdir(parents=True, exist_ok=True)
         _submit(directory, missing)
     jobs = slurm.submitted(study.directory)
-    print(f"{batch} for each member")
+    say(f"{batch} for each member")
     for index in missing.members:
         print(f"{jobs['member', index]}  member {index} ({study.run(index).name})")
     for index in missing.probes:
@@ -319,4 +320,4 @@ def _warn_of_missing_data(study: Study) -> None:
     data = study.config.get("data") or {}
     path = data_root(data.get("root")) / str(data.get("train"))
     if not path.exists():
-        print(f"timecat: {path}: not there on this machine; the nodes must see it", file=sys.stderr)
+        say(f"timecat: {path}: not there on this machine; the nodes must see it", error=True)

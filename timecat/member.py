@@ -45,8 +45,8 @@ class Member(L.LightningModule):
             `batch_norm_batches` training batches before each evaluation and snapshot. `third_step`: from one more
             forward pass at every third step, a ninth of the training's cost, as in the AlgoPerf entry.
         batch_norm_batches: of `recalibrate`, each as large as a step's; each costs a forward pass.
-        ghost_batch_size: images that BatchNorm normalises together in training (Hoffer et al. 2017, arXiv 1705.08741), so
-            that a member is the same on any number of devices; without it, all that a device takes at once.
+        ghost_batch_size: images that BatchNorm normalises together in training (Hoffer et al. 2017, arXiv 1705.08741),
+            so that a member is the same on any number of devices; without it, all that a device takes at once.
         test_flip: evaluate the mean logits of an image and its mirror image.
         channels_last: memory format of the network.
         compile: torch.compile the forward pass; costs a minute at the start.

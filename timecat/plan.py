@@ -3,36 +3,22 @@
 from pathlib import Path
 from typing import Any
 
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.table import Table
-
 from timecat import global_batch
 from timecat.config import data_name, read_probe_config
 from timecat.data.beton import count_images
 from timecat.data.root import data_root
-from timecat.display import duration
 from timecat.errors import UserError
 from timecat.study import Study
 from timecat.sweep import BYTES, ProbeConfig, blocks, groups, head_bytes
+from timecat.terminal import duration, print_table, say
 
 
-def plan(
-    study: Study,
-    images_per_sec: float | None = None,
-    nodes: int = 1,
-    devices: int | None = None,
-    console: Console | None = None,
-) -> None:
+def plan(study: Study, images_per_sec: float | None = None, nodes: int = 1, devices: int | None = None) -> None:
     """Print the study's cats with their budgets, and its members with their snapshots, on so many devices each."""
-    console = console or Console()
     images = train_images(study)
-    cats = Table(title=f"{study.name}: cats, global batch {study.batch_size:,}", title_justify="left", box=SIMPLE_HEAD)
-    for name in ("cat", "members", "steps each", "steps", "images", "epochs", f"of {study.baseline}'s"):
-        cats.add_column(name, justify="left" if name == "cat" else "right", no_wrap=True)
     baseline = study.cats[study.baseline].images
-    for cat in study.cats.values():
-        cats.add_row(
+    cats = [
+        [
             cat.name,
             str(cat.members),
             f"{cat.steps:,}",
@@ -40,46 +26,41 @@ def plan(
             f"{cat.images:,}",
             _epochs(cat.steps * study.batch_size, images),
             f"{cat.images / baseline:.3f}",
-        )
-    members = Table(title="members to train", title_justify="left", box=SIMPLE_HEAD)
-    hours = ["GPU-hours"] if images_per_sec else []
-    for name in ("member", "directory", "seed", "images", "epochs", *hours, "snapshots at step"):
-        left = name in ("directory", "snapshots at step")
-        members.add_column(name, justify="left" if left else "right", no_wrap=name != "snapshots at step")
+        ]
+        for cat in study.cats.values()
+    ]
+    header = ["cat", "members", "steps each", "steps", "images", "epochs", f"of {study.baseline}'s"]
+    print_table(f"{study.name}: cats, global batch {study.batch_size:,}", header, cats, left=["cat"])
+    for cat in study.cats.values():
+        if cat.model:
+            say(cat.label.replace(",", ": members with", 1))
+    if study.repetitions > 1:
+        say(f"{study.repetitions} repetitions of each cat, with different seeds")
+    members = []
     for run in study.runs:
         seen = run.steps * study.batch_size
         cost = [f"{seen / images_per_sec / 3600:.1f}"] if images_per_sec else []
         snapshots = ", ".join(f"{step:,}" for step in run.snapshots)
-        members.add_row(str(run.index), run.name, str(run.seed), f"{seen:,}", _epochs(seen, images), *cost, snapshots)
-    console.print(cats)
-    for cat in study.cats.values():
-        if cat.model:
-            console.print(cat.label.replace(",", ": members with", 1))
-    if study.repetitions > 1:
-        console.print(f"{study.repetitions} repetitions of each cat, with different seeds")
-    console.print(members)
+        members.append([str(run.index), run.name, str(run.seed), f"{seen:,}", _epochs(seen, images), *cost, snapshots])
+    hours = ["GPU-hours"] if images_per_sec else []
+    header = ["member", "directory", "seed", "images", "epochs", *hours, "snapshots at step"]
+    print_table("members to train", header, members, left=["directory", "snapshots at step"])
     total = study.steps * study.batch_size
-    console.print(f"{study.steps:,} steps in all, {total:,} images, {_epochs(total, images)} epochs", highlight=False)
+    say(f"{study.steps:,} steps in all, {total:,} images, {_epochs(total, images)} epochs")
     trainer, data = study.config.get("trainer") or {}, study.config.get("data") or {}
     devices = devices or (trainer["devices"] if isinstance(trainer.get("devices"), int) else 1)
-    shares = global_batch.told(
-        study.batch_size, data.get("device_batch_size"), nodes, devices, study.ghost_batch_size
-    )
-    console.print(shares, highlight=False)
+    say(global_batch.told(study.batch_size, data.get("device_batch_size"), nodes, devices, study.ghost_batch_size))
     if study.horizon:
-        console.print("the schedule has a horizon, so no snapshot is shared between cats of different lengths")
+        say("the schedule has a horizon, so no snapshot is shared between cats of different lengths")
     elif study.steps != study.steps_unshared:
-        console.print(
-            f"runs share snapshots: without sharing it would be {study.steps_unshared:,} steps", highlight=False
-        )
+        say(f"runs share snapshots: without sharing it would be {study.steps_unshared:,} steps")
     if images_per_sec:
-        console.print(
+        say(
             f"{total / images_per_sec / 3600:,.1f} GPU-hours at {images_per_sec:,.0f} images/s; "
-            f"one GPU per member: {duration(_longest(study) / images_per_sec)}",
-            highlight=False,
+            f"one GPU per member: {duration(_longest(study) / images_per_sec)}"
         )
     for path in study.probes:
-        console.print(_probe_plan(study, path), highlight=False, soft_wrap=True)
+        say(_probe_plan(study, path))
 
 
 def _probe_plan(study: Study, path: str) -> str:

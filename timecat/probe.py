@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from rich.console import Console
 
 from timecat import files, progress
 from timecat.config import data_name
@@ -20,7 +19,7 @@ from timecat.features import FeatureStore
 from timecat.lightning_cli import ProbeSettings
 from timecat.passes import Passes
 from timecat.protocols import Found, Protocol, choose
-from timecat.report import collect, data_table, predictions_path, results_path
+from timecat.report import collect, predictions_path, print_data, results_path
 from timecat.scores import scores
 from timecat.study import Study
 from timecat.sweep import Block, blocks
@@ -111,10 +110,7 @@ def _probe_data_set(study: Study, path: str, settings: ProbeSettings, protocol: 
         _write_predictions(predictions_path(directory, protocol), have)
         files.write_json(results_path(directory, protocol), results)
         _log_to_tensorboard(directory, name, protocol, block, found, entry)
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=max(console.width, 100))
-    console.print(data_table(study, collect(study, protocol), name))
+    print_data(study, collect(study, protocol), name)
 
 
 def _begin(path: Path, head: dict[str, Any]) -> dict[str, Any]:

@@ -5,9 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich import box
-from rich.console import Console
-from rich.table import Table
 
 from timecat import files
 from timecat.config import data_name
@@ -15,6 +12,7 @@ from timecat.errors import UserError
 from timecat.picture import picture, to_tensorboard
 from timecat.scores import interval
 from timecat.study import TOLERANCE, Cat, Study
+from timecat.terminal import fits, print_table, say
 
 
 def results_path(directory: Path, protocol: str) -> Path:
@@ -31,20 +29,20 @@ def _suffix(protocol: str) -> str:
     return "" if protocol == "heldout" else f"_{protocol}"
 
 
-def report(study: Study, protocol: str = "heldout", console: Console | None = None) -> dict[str, Any]:
+def report(study: Study, protocol: str = "heldout") -> dict[str, Any]:
     """Print the table; write report.json, report.md, the picture as report.png and report.svg, and for TensorBoard.
 
     Raises:
         UserError: no probe has a result yet.
     """
     content = collect(study, protocol)
-    console = console or Console()
-    table = _table(study, content)
-    if console.measure(table, options=console.options.update(width=1000)).maximum > console.width:
-        table = _table(study, content, difference_below=True)
-    console.print(table)
+    title = f"{study.name}: linear probes on frozen features, top-1 % (difference to {study.baseline})"
+    header, rows = _cells(study, content)
+    if not fits(header, rows):
+        rows = [[cell.replace(" (", "\n(") for cell in row] for row in rows]
+    print_table(title, header, rows, left=["cat"])
     for line in _notes(study, content):
-        console.print(line, highlight=False, soft_wrap=True)
+        say(line)
     path = study.directory / f"report{_suffix(protocol)}.json"
     png_path = path.with_suffix(".png")
     if files.read_json(path) != content or not png_path.exists():
@@ -54,7 +52,7 @@ def report(study: Study, protocol: str = "heldout", console: Console | None = No
         files.write_bytes(png_path, png)
         to_tensorboard(study.directory / path.stem, png)
         files.write_json(path, content)
-    console.print(f"{path.with_suffix('.md')}  {png_path}  tensorboard --logdir {study.directory}", soft_wrap=True)
+    say(f"{path.with_suffix('.md')}  {png_path}  tensorboard --logdir {study.directory}")
     return content
 
 
@@ -160,17 +158,11 @@ def _difference(right: np.ndarray, baseline: np.ndarray | None) -> dict[str, Any
     return {"difference": 100 * float(difference.mean()), "difference_interval": interval(difference)}
 
 
-def data_table(study: Study, content: dict[str, Any], name: str) -> Table:
-    """One data set's winning settings, and what they give."""
+def print_data(study: Study, content: dict[str, Any], name: str) -> None:
+    """Print what one data set's heads give, and their winning settings."""
     header, rows = data_cells(study, content, name)
-    table = Table(title=_data_title(content, name), title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for index, cell in enumerate(header):
-        first, _, rest = cell.rpartition(" [") if "[" in cell else cell.partition(" ")
-        two_lines = f"{first}\n[{rest}" if "[" in cell else f"{first}\n{rest}"
-        table.add_column(two_lines, justify="right" if index else "left", no_wrap="[" in cell)
-    for row in rows:
-        table.add_row(*row)
-    return table
+    two_lines = [cell.replace(" [", "\n[") if "[" in cell else cell.replace(" ", "\n", 1) for cell in header]
+    print_table(_data_title(content, name), two_lines, rows, left=["cat"])
 
 
 def _data_title(content: dict[str, Any], name: str) -> str:
@@ -182,8 +174,8 @@ def _data_title(content: dict[str, Any], name: str) -> str:
 
 
 def data_cells(study: Study, content: dict[str, Any], name: str) -> tuple[list[str], list[list[str]]]:
-    header = ["cat", "lr", "weight decay", "epochs", "top-1 [95 %]", f"to {study.baseline} [95 %]"]
-    header += ["top-5", "mean class", "worst class"]
+    header = ["cat", "top-1 [95 %]", f"to {study.baseline} [95 %]", "top-5", "mean class", "worst class"]
+    header += ["weight decay", "epochs", "lr"]
     rows = []
     for cat, row in content["cats"].items():
         value = row["acc1"].get(name)
@@ -198,16 +190,16 @@ def data_cells(study: Study, content: dict[str, Any], name: str) -> tuple[list[s
         rows.append(
             [
                 cat,
-                *(_settings(value[key]) for key in ("lrs", "weight_decays", "epochs")),
                 f"{value['mean']:.1f} [{low:.1f}, {high:.1f}]",
                 difference,
                 f"{value['acc5']:.1f}",
                 f"{value['mean_per_class']:.1f}",
                 f"{worst['class']}: {worst['acc1']:.1f}",
+                *(_settings(value[key]) for key in ("weight_decays", "epochs", "lrs")),
             ]
         )
-    if all(row[1] == rows[0][1] for row in rows):  # one learning rate for all is no choice
-        header, rows = [header[0], *header[2:]], [[row[0], *row[2:]] for row in rows]
+    if all(row[-1] == rows[0][-1] for row in rows):  # one learning rate for all is no choice
+        header, rows = header[:-1], [row[:-1] for row in rows]
     return header, rows
 
 
@@ -234,17 +226,6 @@ def _cells(study: Study, content: dict[str, Any]) -> tuple[list[str], list[list[
             cells.append(f"{value['mean']:.1f}{spread}" + (f" ({value['difference']:+.1f})" if shown else ""))
         rows.append(cells)
     return header, rows
-
-
-def _table(study: Study, content: dict[str, Any], difference_below: bool = False) -> Table:
-    header, rows = _cells(study, content)
-    title = f"{study.name}: linear probes on frozen features, top-1 % (difference to {study.baseline})"
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1))
-    for index, name in enumerate(header):
-        table.add_column(name, justify="right" if index else "left", no_wrap=index != 1)
-    for row in rows:
-        table.add_row(*(cell.replace(" (", "\n(") if difference_below else cell for cell in row))
-    return table
 
 
 def _notes(study: Study, content: dict[str, Any]) -> list[str]:

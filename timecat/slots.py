@@ -1,6 +1,7 @@
 """Members trained at once on this machine, a process per slot; one that fails does not stop the others."""
 
 import ctypes
+import gc
 import os
 import signal
 import subprocess
@@ -18,6 +19,7 @@ from timecat.display import live_table, say_finished
 from timecat.errors import UserError
 from timecat.stop import REQUEUED, STOPPED, Stop
 from timecat.study import Run, Study
+from timecat.terminal import say
 
 PROGRAM = (sys.executable, "-m", "timecat", "fit")
 BAD_INPUT = 2  # exit status
@@ -88,10 +90,10 @@ def train_in_slots(
     for run in failed:
         log = log_of(study, run)
         why = _last_line(log).removeprefix("timecat: ")
-        print(f"timecat: member {run.index} ({run.name}) failed: {why} (log: {log})", file=sys.stderr)
+        say(f"timecat: member {run.index} ({run.name}) failed: {why} (log: {log})", error=True)
     if stop.is_set():
         left = sum(ended.get(run.index) != 0 for run in runs)
-        print(f"timecat: stopped with {left} members to go; the same command goes on from there", file=sys.stderr)
+        say(f"timecat: stopped with {left} members to go; the same command goes on from there", error=True)
         return REQUEUED if stop.requeues() else STOPPED
     return FAILED if failed else 0
 
@@ -192,6 +194,7 @@ def serve(study: Study, train: Callable[[Run], int], stop: Stop) -> int:
         except Exception:
             traceback.print_exc()
             status = FAILED
+        gc.collect()  # a member, its data and its trainer refer to one another: they would stay beside the next one
         answers.write(f"{status}\n")
         if stop.is_set() or status == FAILED:
             break

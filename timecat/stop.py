@@ -8,12 +8,12 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from timecat import slurm
+from timecat.terminal import say
 
 STOPPED = 130  # exit status; what a shell reports of a program that Ctrl-C ended
 REQUEUED = 75  # exit status; sysexits' "temporary failure": saved, and SLURM was asked to run the task again
@@ -67,6 +67,6 @@ def requeue() -> None:
     if "SLURM_ARRAY_JOB_ID" in os.environ:
         job = f"{os.environ['SLURM_ARRAY_JOB_ID']}_{os.environ['SLURM_ARRAY_TASK_ID']}"
     if shutil.which("scontrol") is None:
-        print(f"timecat: no scontrol here, so job {job} is not requeued; submit it again", file=sys.stderr)
+        say(f"timecat: no scontrol here, so job {job} is not requeued; submit it again", error=True)
         return
     subprocess.run(["scontrol", "requeue", job])

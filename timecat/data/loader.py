@@ -120,8 +120,8 @@ class BetonLoader:
     def order(self) -> np.ndarray:
         """The samples that this rank visits in this epoch, int64; rank r takes every world-th of the common order.
 
-        In training a step's images fall into as many parts as it has batches, over all ranks, each a piece of the order;
-        so they are the same whether they are trained on one after the other, by several ranks or side by side.
+        In training a step's images fall into as many parts as it has batches, over all ranks, each a piece of the
+        order; so they are the same whether they are trained on one after the other, by several ranks or side by side.
         """
         order = self.indices
         if self.shuffle:

@@ -4,13 +4,12 @@ import errno
 import json
 import os
 import shutil
-import sys
 import time
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -18,6 +17,7 @@ import numpy as np
 import PIL
 
 from timecat import __version__, files
+from timecat.bar import bar
 from timecat.data.beton import MAX_SIDE, MIN_PAGE_SIZE
 from timecat.data.encode import Encoded, Settings, encode
 from timecat.data.images import Split
@@ -25,6 +25,7 @@ from timecat.data.inat2018 import INAT2018
 from timecat.data.partial import Partial, clear
 from timecat.data.sources import BUILT_IN, open_source
 from timecat.errors import UserError
+from timecat.terminal import say
 
 MAX_BROKEN = 100  # a pass stops at this many broken images
 SAMPLES = 48  # images of a split that are encoded to estimate its size
@@ -84,7 +85,7 @@ def write(
 
     def report(line: str) -> None:
         if progress:
-            print(line, flush=True)
+            say(line)
 
     def is_current(split: Split) -> bool:
         path = out / f"{split.name}.beton"
@@ -234,7 +235,7 @@ def _write_split(
     if before:
         report(f"{name}: going on after {before:,} of {count:,} images")
     with (
-        _progress(name, before, count, progress and sys.stderr.isatty()) as advance,
+        bar(name, count, "images", before) if progress else nullcontext(lambda count: None) as advance,
         closing(_encode_all(partial.encode, before, count, 4 if split.files else 256, workers)) as images,
     ):
         for image in images:
@@ -252,7 +253,7 @@ def _write_split(
     files.write_json(partial.path.with_suffix(".json"), record)
     partial.publish()
     if broken:
-        print(f"warning: {name}: left out {len(broken)} broken images: {', '.join(broken[:3])}, ...", file=sys.stderr)
+        say(f"warning: {name}: left out {len(broken)} broken images: {', '.join(broken[:3])}, ...", error=True)
     what = f"{record['images']:,} images of {len(split.classes)} classes, {_size(record['bytes'])}"
     report(f"{name}: {what}, {(count - before) / (time.monotonic() - start):,.0f} images/s")
 
@@ -278,32 +279,6 @@ def _record(split: Split, rows: np.ndarray, broken: list[str]) -> dict[str, obje
 
 def _content(path: Path) -> dict[str, object]:
     return {"bytes": path.stat().st_size, "sha256": files.sha256(path), "timecat": __version__}
-
-
-@contextmanager
-def _progress(name: str, before: int, total: int, bar: bool) -> Iterator[Callable[[int], None]]:
-    """A bar on stderr, that starts at `before`, with this run's images/s and the time left; gives what moves it."""
-    if not bar:
-        yield lambda steps: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"), TimeRemainingColumn())
-    with Progress(TextColumn("{task.description}"), *columns, console=Console(stderr=True), transient=True) as shown:
-        task = shown.add_task(name, total=total, completed=before, rate="")
-        start = last = time.monotonic()
-        done = told = 0
-
-        def advance(steps: int) -> None:
-            nonlocal done, told, last
-            done += steps
-            now = time.monotonic()
-            if now - last > 0.2:
-                shown.update(task, advance=done - told, rate=f"{done / (now - start):,.0f} images/s")
-                last, told = now, done
-
-        yield advance
 
 
 def _size(count: float) -> str:
