@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from timecat.batch_norm import keep_statistics, norms, recalibrate, update_at
+from timecat.batch_norm import average_over_ranks, keep_statistics, norms, part_of_step, recalibrate, update_at
 from timecat.resnet import resnet
 
 STEPS = 300
@@ -84,6 +84,32 @@ def test_recalibrated_statistics_are_the_mean_over_the_batches():
     assert network[0].momentum == 0.1
 
 
+def test_the_parts_of_a_step_move_statistics_once_by_their_mean():
+    norm = nn.BatchNorm2d(3)
+    norm.running_mean += 7
+    parts = [torch.randn(8, 3, 4, 4) * scale + scale for scale in (1.0, 2.0, 5.0)]
+    for number, images in enumerate(parts):
+        with part_of_step(norm, number, 3):
+            norm(images).sum().backward()
+    mean = torch.stack([part.mean((0, 2, 3)) for part in parts]).mean(0)
+    variance = torch.stack([part.var((0, 2, 3)) for part in parts]).mean(0)
+    torch.testing.assert_close(norm.running_mean, 0.9 * 7 + 0.1 * mean)
+    torch.testing.assert_close(norm.running_var, 0.9 + 0.1 * variance)
+    assert (norm.momentum, int(norm.num_batches_tracked)) == (0.1, 1)
+
+
+@pytest.mark.parametrize("ghosts", [None, 4])
+def test_the_parts_of_a_step_share_one_compiled_graph(ghosts):
+    from torch._dynamo.testing import CompileCounter
+
+    network, counter = resnet(10, 8, 3, "small", ghost_batch_size=ghosts), CompileCounter()
+    forward = torch.compile(network.forward, backend=counter)
+    for number in range(6):
+        with part_of_step(network, number % 3, 3):
+            forward(torch.randn(8, 3, 8, 8)).sum().backward()
+    assert counter.frame_count == 1
+
+
 def on_a_rank(rank, world, folder):
     images = torch.from_numpy(np.random.default_rng(rank).normal(rank, 1 + rank, (8, 3, 32, 32))).float()
     torch.manual_seed(0)
@@ -94,6 +120,7 @@ def on_a_rank(rank, world, folder):
     os.environ["GLOO_SOCKET_IFNAME"] = "lo"
     torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/group", rank=rank, world_size=world)
     update_at(network, {}, images)
+    average_over_ranks(network)
     torch.distributed.destroy_process_group()
     found = {"group": network, "alone": alone}
     torch.save(

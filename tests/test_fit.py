@@ -199,33 +199,80 @@ def wait_until(ready, seconds: float) -> None:
         time.sleep(0.05)
 
 
-def test_two_processes_train_one_member_as_one_does(tmp_path, digits):
-    """DDP over gloo by the paper's recipe: a step is 4 batches of 8 in one process, 2 of 8 in each of two."""
-    model = {**SCHEDULE_FREE, "lr": 0.01, "batch_norm": "third_step"}
-    losses, accuracy = {}, {}
-    for devices in (1, 2):
-        name = f"on{devices}"
-        config = write_config(tmp_path / f"{name}.yaml", digits, model, {"cat1": {"members": 1, "steps": 60}})
-        more = ["--trainer.devices", "2", "--trainer.strategy", "ddp"] if devices == 2 else []
-        environment = {key: value for key, value in os.environ.items() if key not in ("LOCAL_RANK", "MASTER_PORT")}
-        ended = subprocess.run(
-            command("fit", "--config", config, "--member", "0", "--data.device_batch_size", "8", *more),
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=240,
-        )
-        assert ended.returncode == 0, ended.stderr
-        from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+SHARES = {
+    "accumulated": ["--data.device_batch_size", "64"],
+    "two ranks": ["--data.device_batch_size", "64", "--trainer.devices", "2", "--trainer.strategy", "ddp"],
+    "one batch": ["--model.ghost_batch_size", "64"],
+}
+RECIPES = {
+    "third step": {**SCHEDULE_FREE, "lr": 0.01, "batch_norm": "third_step"},
+    "recalibrate": SCHEDULE_FREE,
+    "sgd": ONE_CYCLE,
+}
 
-        events = EventAccumulator(str(tmp_path / "runs" / name / "member_0")).Reload()
-        losses[devices] = [event.value for event in events.Scalars("train/loss")]
-        assert events.Scalars("train/images")[-1].value == 60 * 32
-        accuracy[devices] = events.Scalars("val/acc1")[-1].value
-    assert len(losses[1]) == len(losses[2]) == 30
-    assert sum(losses[2]) / 30 == pytest.approx(sum(losses[1]) / 30, abs=0.2)
-    assert accuracy[2] == pytest.approx(accuracy[1], abs=0.1)
-    assert accuracy[2] > 0.6
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_a_member_is_the_same_however_its_steps_are_shared(tmp_path, digits, recipe):
+    """20 steps of 256 images: as 4 batches of 64, as 2 on each of two ranks, and at once as 4 ghost batches.
+
+    In float64, where nothing but the sharing can tell them apart: rounding in float32 grows a thousandfold in 20 steps.
+    """
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    found = {}
+    for share, options in SHARES.items():
+        name = share.replace(" ", "_")
+        config = write_config(tmp_path / f"{name}.yaml", digits, RECIPES[recipe], {"cat1": {"members": 1, "steps": 20}})
+        more = ["--data.batch_size", "256", "--trainer.precision", "64-true", "--trainer.log_every_n_steps", "1"]
+        fit = ["fit", "--config", config, "--member", "0", *more, *options]
+        if share == "two ranks":
+            environment = {key: value for key, value in os.environ.items() if key not in ("LOCAL_RANK", "MASTER_PORT")}
+            ended = subprocess.run(command(*fit), env=environment, capture_output=True, text=True, timeout=240)
+            assert ended.returncode == 0, ended.stderr
+        else:
+            assert main(fit) == 0
+        directory = next((tmp_path / "runs" / name).glob("member_0*"))
+        events = EventAccumulator(str(directory)).Reload()
+        assert events.Scalars("train/images")[-1].value == 20 * 256
+        checkpoint = torch.load(directory / "last.ckpt", weights_only=True)
+        found[share] = {
+            "losses": [event.value for event in events.Scalars("train/loss")],
+            "validation": events.Scalars("val/loss")[-1].value,
+            "training": checkpoint["state_dict"],  # the weights, and the moments of their gradients
+            "optimiser": checkpoint["optimizer_states"][0]["state"],
+            "snapshot": torch.load(directory / "snapshot_20.pt", weights_only=True),
+        }
+        assert len(found[share]["losses"]) == 20
+    for share in ("two ranks", "one batch"):
+        torch.testing.assert_close(found[share], found["accumulated"], rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("devices", [1, 2])
+def test_ghost_batches_that_do_not_fit_are_refused(tmp_path, digits, devices, capsys):
+    config = write_config(tmp_path / "s.yaml", digits, ONE_CYCLE, {"cat1": {"members": 1, "steps": 4}})
+    ghosts = ["--model.ghost_batch_size", str(24 // devices), "--trainer.devices", str(devices)]
+    for name in ("plan", "fit"):
+        if (name, devices) != ("fit", 2):  # which would start another process
+            assert main([name, "--config", config, *ghosts]) == 2
+            said = capsys.readouterr().err
+            assert f"model.ghost_batch_size {24 // devices} does not divide the {32 // devices} images" in said
+
+
+def test_a_slots_process_lets_go_of_each_member(tmp_path, digits):
+    """What a process maps of the training file is what its one member reads, not what all members before it did."""
+    config = write_config(tmp_path / "s.yaml", digits, ONE_CYCLE, {"cat6": {"members": 6, "steps": 4}})
+    (tmp_path / "runs" / "s" / "logs").mkdir(parents=True)
+    file, maps = str(digits / "train.beton"), []
+    with subprocess.Popen(
+        command("fit", "--config", config, "--serve"), stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0
+    ) as process:
+        for member in range(6):
+            process.stdin.write(f"{member}\n".encode())
+            assert process.stdout.readline() == b"0\n"
+            maps.append(Path(f"/proc/{process.pid}/maps").read_text().count(file))
+        process.stdin.close()
+    assert process.returncode == 0
+    assert maps == [maps[0]] * 6 and maps[0] <= 1
 
 
 @pytest.mark.gpu

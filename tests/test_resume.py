@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -111,11 +110,22 @@ def test_members_of_two_devices_are_packed_and_stop_together(tmp_path, digits):
     assert sorted(path.parent.name for path in runs.glob("*/done.json")) == ["member_0_200", "member_0_8"]
 
 
-def test_usr1_saves_and_exits_with_a_code_of_its_own(tmp_path, digits):
+AT_TORCH = """if True:
+    import os, signal, sys
+    class Finder:
+        def find_spec(self, name, *_):
+            if name == "torch":
+                sys.meta_path.remove(self)
+                os.kill(os.getpid(), signal.SIGUSR1)
+    sys.meta_path.insert(0, Finder())
+    from timecat.cli import main
+    sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_usr1_in_the_midst_of_the_imports_exits_with_a_code_of_its_own(tmp_path, digits):
     config = write_config(tmp_path / "s.yaml", digits, ONE_CYCLE, {"cat1": {"members": 1, "steps": 3000}})
-    process = subprocess.Popen([sys.executable, *command("fit", "--config", config)[1:]], stderr=subprocess.PIPE)
-    time.sleep(0.5)  # in the midst of the imports
-    process.send_signal(signal.SIGUSR1)
-    _, stderr = process.communicate(timeout=120)
-    assert process.returncode == 75, stderr
-    assert b"stopped before its first step" in stderr
+    fit = [sys.executable, "-c", AT_TORCH, "fit", "--config", config]
+    ended = subprocess.run(fit, capture_output=True, text=True, timeout=240)
+    assert ended.returncode == 75, ended.stderr
+    assert "stopped before its first step" in ended.stderr

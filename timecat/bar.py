@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Column
 from rich.text import Text
@@ -13,6 +14,7 @@ from timecat.terminal import can_redraw, console, duration
 
 EVERY = 60.0  # seconds between two lines
 REDRAW = 0.1  # seconds between two updates of a bar
+NUMBERS = 45  # columns of a short bar, the share, the rate and the time left
 
 
 class Rate(ProgressColumn):
@@ -24,6 +26,27 @@ class Rate(ProgressColumn):
 
     def render(self, task: Task) -> Text:
         return Text(f"{task.speed:,.0f} {self.unit}/s" if task.speed else "", style="progress.data.speed")
+
+
+class Bar(Progress):
+    """One task, under its title where both do not fit in a line."""
+
+    def __init__(self, title: str, unit: str, screen: Console) -> None:
+        self.title = title
+        self.fits = len(title) + NUMBERS <= screen.width
+        columns = (
+            BarColumn(None, table_column=Column(ratio=1)),
+            TaskProgressColumn(table_column=Column(no_wrap=True)),
+            Rate(unit),
+            TimeRemainingColumn(table_column=Column(no_wrap=True)),
+        )
+        named = TextColumn(title, markup=False, table_column=Column(no_wrap=True))
+        super().__init__(*((named,) if self.fits else ()), *columns, console=screen, transient=True, expand=True)
+
+    def get_renderables(self) -> Iterator[RenderableType]:
+        if not self.fits:
+            yield Text(self.title)
+        yield self.make_tasks_table(self.tasks)
 
 
 @contextmanager
@@ -55,13 +78,6 @@ def bar(title: str, total: int, unit: str, done: int = 0) -> Iterator[Callable[[
         drawn = None
         yield advance
         return
-    columns = (
-        TextColumn(title, markup=False, table_column=Column(no_wrap=True)),
-        BarColumn(None, table_column=Column(ratio=1)),
-        TaskProgressColumn(table_column=Column(no_wrap=True)),
-        Rate(unit),
-        TimeRemainingColumn(table_column=Column(no_wrap=True)),
-    )
-    with Progress(*columns, console=console(error=True), transient=True, expand=True) as drawn:
+    with Bar(title, unit, console(error=True)) as drawn:
         task = drawn.add_task("", total=total, completed=done)
         yield advance
