@@ -222,7 +222,8 @@ def test_a_member_is_the_same_however_its_steps_are_shared(tmp_path, digits, rec
     found = {}
     for share, options in SHARES.items():
         name = share.replace(" ", "_")
-        config = write_config(tmp_path / f"{name}.yaml", digits, RECIPES[recipe], {"cat1": {"members": 1, "steps": 20}})
+        cats = {"cat1": {"members": 1, "steps": 20}}
+        config = write_config(tmp_path / f"{name}.yaml", digits, RECIPES[recipe], cats, checkpoint_minutes=0)
         more = ["--data.batch_size", "256", "--trainer.precision", "64-true", "--trainer.log_every_n_steps", "1"]
         fit = ["fit", "--config", config, "--member", "0", *more, *options]
         if share == "two ranks":
@@ -235,11 +236,14 @@ def test_a_member_is_the_same_however_its_steps_are_shared(tmp_path, digits, rec
         events = EventAccumulator(str(directory)).Reload()
         assert events.Scalars("train/images")[-1].value == 20 * 256
         checkpoint = torch.load(directory / "last.ckpt", weights_only=True)
+        before = torch.load(directory / "previous.ckpt", weights_only=True)
+        assert (before["global_step"], checkpoint["global_step"]) == (19, 20)
         found[share] = {
             "losses": [event.value for event in events.Scalars("train/loss")],
             "validation": events.Scalars("val/loss")[-1].value,
-            "training": checkpoint["state_dict"],  # the weights, and the moments of their gradients
-            "optimiser": checkpoint["optimizer_states"][0]["state"],
+            "after 19 steps": before["state_dict"],
+            "after 20 steps": checkpoint["state_dict"],
+            "moments of the gradients": checkpoint["optimizer_states"][0]["state"],
             "snapshot": torch.load(directory / "snapshot_20.pt", weights_only=True),
         }
         assert len(found[share]["losses"]) == 20
@@ -256,6 +260,8 @@ def test_ghost_batches_that_do_not_fit_are_refused(tmp_path, digits, devices, ca
             assert main([name, "--config", config, *ghosts]) == 2
             said = capsys.readouterr().err
             assert f"model.ghost_batch_size {24 // devices} does not divide the {32 // devices} images" in said
+    assert main(["plan", "--config", config, "--model.ghost_batch_size", "8", "--trainer.sync_batchnorm", "true"]) == 2
+    assert "model.ghost_batch_size contradicts trainer.sync_batchnorm" in capsys.readouterr().err
 
 
 def test_a_slots_process_lets_go_of_each_member(tmp_path, digits):

@@ -6,7 +6,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console, RenderableType
-from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    ProgressColumn,
+    RenderableColumn,
+    Task,
+    TaskProgressColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Column
 from rich.text import Text
 
@@ -40,7 +48,7 @@ class Bar(Progress):
             Rate(unit),
             TimeRemainingColumn(table_column=Column(no_wrap=True)),
         )
-        named = TextColumn(title, markup=False, table_column=Column(no_wrap=True))
+        named = RenderableColumn(Text(title), table_column=Column(no_wrap=True))
         super().__init__(*((named,) if self.fits else ()), *columns, console=screen, transient=True, expand=True)
 
     def get_renderables(self) -> Iterator[RenderableType]:

@@ -69,8 +69,8 @@ def part_of_step(network: nn.Module, part: int, parts: int) -> Iterator[None]:
         part: its number on this rank, from 0.
         parts: on this rank.
     """
-    tracking = [norm for norm in norms(network) if norm.track_running_stats]
-    if parts == 1 or not tracking:
+    tracking = [norm for norm in norms(network) if norm.track_running_stats] if parts > 1 else []
+    if not tracking:
         yield
         return
     momentum = tracking[0].momentum

@@ -115,14 +115,10 @@ class Member(L.LightningModule):
         images, labels, *_ = batch
         optimizer, parts = self._schedule_free(), self.trainer.accumulate_grad_batches
         part = batch_index % parts
-        if optimizer and self.hparams.batch_norm == "third_step":
-            if self.trainer.global_step % 3 == 0:
-                update_at(self.network, optimizer.averages(), images, part, parts)
-            logits = self(images)
-        else:
-            with part_of_step(self.network, part, parts):
-                logits = self(images)
-        loss = self.train_loss(logits, labels)
+        if optimizer and self.hparams.batch_norm == "third_step" and self.trainer.global_step % 3 == 0:
+            update_at(self.network, optimizer.averages(), images, part, parts)
+        with part_of_step(self.network, part, parts):
+            loss = self.train_loss(self(images), labels)
         self.loss_sum = self.loss_sum.to(loss.device) + loss.detach()
         return loss
 

@@ -109,8 +109,8 @@ class Passes:
         path = self._path(blocks, [rates.tolist(), decays.tolist(), hashlib.sha256(rows).hexdigest(), horizon, purpose])
         start, saved = self._resume(path, heads, kept), time.monotonic()
         whole = len(rows) - len(rows) % batch
-        with bar(f"{self.store.name}: {rates.size} heads, {purpose}", epochs * whole, "images") as advance:
-            advance(start * whole)
+        title = f"{self.store.name}: {rates.size} heads, {purpose}"
+        with bar(title, epochs * whole, "images", start * whole) as advance:
             for epoch in range(start, epochs):
                 factor = learning_rate(1.0, epoch, horizon)
                 order = torch.from_numpy(np.random.default_rng([settings.seed, epoch]).permutation(rows)[:whole])

@@ -130,6 +130,8 @@ class Study:
         self.ghost_batch_size: int | None = model.get("ghost_batch_size")
         if self.ghost_batch_size is not None:
             _at_least_one(self.ghost_batch_size, "model.ghost_batch_size")
+            if trainer.get("sync_batchnorm"):
+                raise UserError("model.ghost_batch_size contradicts trainer.sync_batchnorm; choose one of them")
         self.train_images: int | None = data.get("train_images")
         self.horizon = model.get("schedule", "constant") not in SCHEDULES_WITHOUT_HORIZON
         if not settings.cats:
