@@ -164,7 +164,7 @@ def command(*arguments: str) -> list[str]:
 
 def test_two_slots_and_a_kill_at_any_moment_end_with_the_same_bits(tmp_path, digits):
     """SIGKILL to a `fit` with two slots at seeded moments; what is left goes on, and nobody is left behind."""
-    cats = {"cat1": {"members": 1, "steps": 2000}, "cat2": {"members": 2, "steps": 1000}}
+    cats = {"cat1": {"members": 1, "steps": 1200}, "cat2": {"members": 2, "steps": 600}}
     results = []
     for name, kills in (("whole", 0), ("killed", 2)):
         config = write_config(tmp_path / f"{name}.yaml", digits, ONE_CYCLE, cats, slots=2, checkpoint_minutes=0.01)
@@ -184,9 +184,9 @@ def test_two_slots_and_a_kill_at_any_moment_end_with_the_same_bits(tmp_path, dig
         done = subprocess.run(command("fit", "--config", config), capture_output=True, text=True, timeout=300)
         assert done.returncode == 0, done.stderr
         assert {path.parent.name for path in runs.glob("*/done.json")} == {
-            "member_0_2000",
-            "member_0_1000",
-            "member_1_1000",
+            "member_0_1200",
+            "member_0_600",
+            "member_1_600",
         }
         results.append(snapshots(runs))
     assert results[0] == results[1]

@@ -203,9 +203,9 @@ IMAGES = HELD.format(module="timecat.data.partial", owner="Partial", name="add")
 @pytest.mark.parametrize(
     ("program", "without", "arguments", "drawn"),
     [
-        (FEATURES, ["features", "probe"], ["probe", "--config", "study.yaml"], "features of digits "),
-        (HEADS, ["probe"], ["probe", "--config", "study.yaml"], "digits: 8 heads, chosen on held-out images "),
-        (IMAGES, [], ["write", "digits", "data/other"], "train.beton "),
+        (FEATURES, ["features", "probe"], ["probe", "--config", "study.yaml"], "features of digits"),
+        (HEADS, ["probe"], ["probe", "--config", "study.yaml"], "digits: 8 heads, chosen on held-out images"),
+        (IMAGES, [], ["write", "digits", "data/other"], "train.beton"),
     ],
     ids=["features", "heads", "write"],
 )
@@ -213,7 +213,7 @@ def test_ctrl_c_in_the_middle_of_a_bar(study, tmp_path, program, without, argume
     """The bar stands as the work is held; then it is gone, one line says what to do, and the same command goes on."""
     root = copy(study, tmp_path, *without)
     terminal = Terminal([sys.executable, "-c", program, *arguments], root)
-    terminal.until(lambda shown: any(line.startswith(drawn) and "━" in line for line in shown.lines))
+    terminal.until(lambda shown: any(line.startswith(drawn) for line in shown.lines) and "━" in shown.text)
     terminal.press_ctrl_c()
     assert terminal.wait() == 130, terminal.text
     terminal.assert_readable()
