@@ -223,7 +223,9 @@ def test_a_member_is_the_same_however_its_steps_are_shared(tmp_path, digits, rec
     for share, options in SHARES.items():
         name = share.replace(" ", "_")
         cats = {"cat1": {"members": 1, "steps": 20}}
-        config = write_config(tmp_path / f"{name}.yaml", digits, RECIPES[recipe], cats, checkpoint_minutes=0)
+        # a checkpoint at every step averages the ranks' statistics there, which would hide their loss in between
+        each_step = {"checkpoint_minutes": 0} if recipe == "sgd" else {}
+        config = write_config(tmp_path / f"{name}.yaml", digits, RECIPES[recipe], cats, **each_step)
         more = ["--data.batch_size", "256", "--trainer.precision", "64-true", "--trainer.log_every_n_steps", "1"]
         fit = ["fit", "--config", config, "--member", "0", *more, *options]
         if share == "two ranks":
@@ -236,17 +238,17 @@ def test_a_member_is_the_same_however_its_steps_are_shared(tmp_path, digits, rec
         events = EventAccumulator(str(directory)).Reload()
         assert events.Scalars("train/images")[-1].value == 20 * 256
         checkpoint = torch.load(directory / "last.ckpt", weights_only=True)
-        before = torch.load(directory / "previous.ckpt", weights_only=True)
-        assert (before["global_step"], checkpoint["global_step"]) == (19, 20)
         found[share] = {
             "losses": [event.value for event in events.Scalars("train/loss")],
             "validation": events.Scalars("val/loss")[-1].value,
-            "after 19 steps": before["state_dict"],
-            "after 20 steps": checkpoint["state_dict"],
+            "checkpoint": checkpoint["state_dict"],
             "moments of the gradients": checkpoint["optimizer_states"][0]["state"],
             "snapshot": torch.load(directory / "snapshot_20.pt", weights_only=True),
         }
         assert len(found[share]["losses"]) == 20
+        if each_step:
+            previous = torch.load(directory / "previous.ckpt", weights_only=True)
+            found[share]["checkpoint after 19 steps"] = previous["state_dict"]
     for share in ("two ranks", "one batch"):
         torch.testing.assert_close(found[share], found["accumulated"], rtol=1e-6, atol=1e-9)
 
