@@ -179,7 +179,7 @@ if ! same_python "$venv/bin/python" "$python" || ! grep -qF "$venv" "$venv/bin/a
     rm -rf "$venv"
     logged "making .venv" "$uv" venv --python "$python" "$venv"
 fi
-say "$("$python" --version) in .venv: installing requirements.txt (6 GB the first time, most of it CUDA's)"
+say "$("$python" --version) in .venv: installing requirements.txt (at first 6 GB)"
 # The lock is a build constraint too, so that FFCV is built by the setuptools whose hash we know.
 # --compile-bytecode: else every process compiles what it imports, 8 s of it, where the environment forbids to keep it.
 sync=("$uv" pip sync --python "$venv/bin/python" --require-hashes --compile-bytecode
