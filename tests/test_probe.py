@@ -35,6 +35,17 @@ if __name__ == "__main__":
     FeatureFile.__init__.__defaults__ = (100,)
     sys.exit(main(["probe", "--config", sys.argv[1]]))
 """
+HELD = """
+import time
+from timecat.feature_file import FeatureFile
+
+write, written = FeatureFile.write, []
+def held(*given):
+    write(*given)
+    written.append(given)
+    time.sleep(600 * (len(written) == 18))
+FeatureFile.write = held
+"""
 
 
 def make_study(root: Path, digits: Path, **probe) -> Path:
@@ -294,18 +305,21 @@ def test_several_processes_write_the_same_features(probed, tmp_path, digits, cap
 def test_a_killed_extraction_goes_on_with_the_missing_shards(probed, tmp_path, config, forwards, monkeypatch):
     from timecat.feature_file import FeatureFile
 
-    process = subprocess.Popen([sys.executable, "-c", SMALL_SHARDS, str(config)], stdout=subprocess.DEVNULL)
-    journal = tmp_path / "runs/s/features/digits/train/.member_3_10.shards"
-    while not journal.exists() or journal.read_text().count("\n") < 4:
+    process = subprocess.Popen([sys.executable, "-c", HELD + SMALL_SHARDS, str(config)], stdout=subprocess.DEVNULL)
+    journals = [tmp_path / f"runs/s/features/digits/train/.member_{k}_10.shards" for k in range(4)]
+
+    def done() -> list[int]:
+        return [path.read_text().count("\n") - 1 if path.exists() else 0 for path in journals]
+
+    while sum(done()) < 18:
         assert process.poll() is None
-        time.sleep(0.005)
+        time.sleep(0.05)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    done = [journal.with_name(f".member_{k}_10.shards").read_text().count("\n") - 1 for k in range(4)]
-    assert all(3 <= count <= 10 for count in done)
+    assert done() == [5, 5, 4, 4]
     monkeypatch.setattr(FeatureFile.__init__, "__defaults__", (100,))
     assert main(["probe", "--config", str(config)]) == 0
-    assert sum(forwards) == 4 * (TRAIN + TEST) - 100 * sum(done)
+    assert sum(forwards) == 4 * (TRAIN + TEST) - 100 * 18
     assert arrays(config) == arrays(probed)
     assert not list((tmp_path / "runs/s/features").rglob(".*"))
     assert results(config) == results(probed)

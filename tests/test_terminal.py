@@ -148,27 +148,40 @@ def test_light_commands_redirected(study, name):
         assert len(VALUE.findall(row)) == len(PROBES)
 
 
+def assert_told(text: str) -> None:
+    """A line for each member and each data set, and the tables whole; nothing was drawn."""
+    assert "member 0 of 6 (member_0_8): 8 steps, " in text
+    assert_table(text)
+    for name in PROBES:
+        assert text.count(f"features of {name}: ") == 1
+
+
 def test_run_redirected(study, tmp_path):
-    """Nothing is drawn; a line for each member and each data set, and the tables whole."""
     root = copy(study, tmp_path, "member_0_8", "features", "probe")
     ended = subprocess.run(command("run", "--config", "study.yaml"), cwd=root, capture_output=True, text=True)
     assert ended.returncode == 0, ended.stderr
-    assert ended.stderr.startswith("member 0 of 6 (member_0_8): 8 steps, ")
-    assert_table(ended.stdout)
-    for name in PROBES:
-        assert ended.stdout.count(f"features of {name}: ") == 1
-    assert "Traceback" not in ended.stderr
-    assert "\x1b" not in ended.stdout + ended.stderr and "…" not in ended.stdout
+    text = ended.stderr + ended.stdout
+    assert_told(text)
+    assert "Traceback" not in text and "\x1b" not in text and "…" not in text
 
 
-def test_fit_and_probe_on_a_terminal_without_cursor(study, tmp_path):
+def test_run_on_a_terminal_without_cursor(study, tmp_path):
     root = copy(study, tmp_path, "member_0_8", "features", "probe")
-    for name, words in (("fit", "member 0 of 6 (member_0_8): 8 steps"), ("probe", "features of numerals:")):
-        terminal = Terminal(command(name, "--config", "study.yaml"), root, TERM="dumb")
-        assert terminal.wait() == 0, terminal.text
-        terminal.assert_readable()
-        assert words in terminal.text
-        assert "\x1b[1A" not in terminal.raw and not colours(terminal.raw)
+    terminal = Terminal(command("run", "--config", "study.yaml"), root, TERM="dumb")
+    assert terminal.wait() == 0, terminal.text
+    terminal.assert_readable()
+    assert_told(terminal.text)
+    assert "\x1b[1A" not in terminal.raw and not colours(terminal.raw)
+
+
+def test_fit_of_one_member_on_a_terminal(study, tmp_path):
+    """The table is drawn by the process that trains."""
+    root = copy(study, tmp_path, "member_0_8")
+    terminal = Terminal(command("fit", "--config", "study.yaml", "--member", "0"), root)
+    assert terminal.wait() == 0, terminal.text
+    terminal.assert_readable()
+    assert terminal.text.startswith("s: 6 of 6 members finished, 100% of the steps")
+    assert re.search(r"^ +0  member_0_8  +finished  +8 / 8  ", terminal.text, re.M)
 
 
 def test_ctrl_c_in_the_live_table(study, tmp_path):

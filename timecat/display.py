@@ -27,7 +27,8 @@ def members_table(
     """
     tasks = tasks or {}
     states = [(run, progress.state_of(study, run)) for run in study.runs]
-    finished = [run.index for run, state in states if state["state"] == "finished"]
+    by_time = sorted(states, key=lambda pair: pair[1]["time"])
+    finished = [run.index for run, state in by_time if state["state"] == "finished"]
     share = sum(state["step"] for _, state in states) / study.steps
     title = f"{study.name}: {len(finished)} of {len(study.runs)} members finished, {share:.0%} of the steps"
     header = ["member", "directory", "state", "step", "images/s", "loss", "ETA", *(["SLURM"] if tasks else [])]

@@ -70,12 +70,18 @@ def write(directory: Path, run: Run, step: int, loss: float | None, images_per_s
 
 
 def state_of(study: Study, run: Run) -> dict[str, Any]:
-    """A member as it stands on disk: state (finished, running, stopped, missing), step, loss, images_per_sec, eta."""
+    """A member as it stands on disk.
+
+    Returns:
+        state (finished, running, stopped, missing), step, loss, images_per_sec, eta in seconds, and time: when it last
+        told its progress, in seconds since 1970.
+    """
     directory = study.directory / run.name
-    state: dict[str, Any] = {"step": 0, "loss": None, "images_per_sec": None, "eta": None, "state": "missing"}
+    unknown = dict.fromkeys(("loss", "images_per_sec", "eta"))
+    state: dict[str, Any] = {"state": "missing", "step": 0, "time": 0.0, **unknown}
     progress = files.read_json(directory / PROGRESS)
     if progress:
-        state |= {key: progress[key] for key in ("step", "loss", "images_per_sec")}
+        state |= {key: progress[key] for key in ("step", "loss", "images_per_sec", "time")}
     if is_finished(directory, run):
         return state | {"state": "finished", "step": run.steps}
     if is_locked(directory):
