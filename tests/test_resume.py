@@ -1,5 +1,6 @@
 """Checkpoints that do not load, and members that fail beside others: nothing is lost, and all of it is told."""
 
+import json
 import os
 import signal
 import subprocess
@@ -14,7 +15,7 @@ from timecat.config import read_config
 from timecat.fit import train_member
 from timecat.study import Study
 
-LONG_AND_SHORT = {"long": {"members": 1, "steps": 600}, "short": {"members": 2, "steps": 8}}
+LONG_AND_SHORT = {"long": {"members": 1, "steps": 100_000}, "short": {"members": 2, "steps": 8}}
 
 
 def cut(path: Path) -> None:
@@ -83,31 +84,34 @@ def test_a_member_whose_process_dies_stops_no_other(tmp_path, digits):
     config = write_config(tmp_path / "s.yaml", digits, ONE_CYCLE, LONG_AND_SHORT, slots=1, unequal_because="a test")
     runs = tmp_path / "runs" / "s"
     fit = subprocess.Popen(command("fit", "--config", config), stderr=subprocess.PIPE, text=True)
-    wait_until((runs / "member_0_600" / "progress.json").exists, 120)
+    wait_until((runs / "member_0_100000" / "progress.json").exists, 120)
     (child,) = subprocess.run(["pgrep", "-P", str(fit.pid)], capture_output=True, text=True).stdout.split()
     os.kill(int(child), signal.SIGKILL)
     _, stderr = fit.communicate(timeout=240)
     assert fit.returncode == 1
-    assert "member 0 (member_0_600) failed" in stderr and "logs/fit_0.log" in stderr
+    assert "member 0 (member_0_100000) failed" in stderr and "logs/fit_0.log" in stderr
     assert sorted(path.parent.name for path in runs.glob("*/done.json")) == ["member_0_8", "member_1_8"]
 
 
 def test_members_of_two_devices_are_packed_and_stop_together(tmp_path, digits):
     """DDP by --devices-per-member: each member's two processes train the same one; TERM stops both at one batch."""
-    cats = {"long": {"members": 1, "steps": 200}, "short": {"members": 1, "steps": 8}}
-    config = write_config(tmp_path / "s.yaml", digits, ONE_CYCLE, cats, unequal_because="a test")
+    cats = {"long": {"members": 1, "steps": 100_000}, "short": {"members": 2, "steps": 8}}
+    model = {**ONE_CYCLE, "schedule": "constant"}  # without a horizon, so that the same member may end where it stopped
+    config = write_config(tmp_path / "s.yaml", digits, model, cats, unequal_because="a test")
     runs = tmp_path / "runs" / "s"
     fit = [*command("fit", "--config", config), "--devices-per-member", "2", "--trainer.strategy", "ddp"]
     first = subprocess.Popen(fit, stderr=subprocess.PIPE, text=True)
-    wait_until((runs / "member_0_200" / "progress.json").exists, 120)
+    wait_until((runs / "member_0" / "snapshot_8.pt").exists, 120)
     first.send_signal(signal.SIGTERM)
-    _, stderr = first.communicate(timeout=60)
+    _, stderr = first.communicate(timeout=120)
     assert first.returncode == 130, stderr
     assert "stopped at step" in (runs / "logs" / "fit_0.log").read_text()
-    assert (runs / "member_0_200" / "last.ckpt").exists()
-    second = subprocess.run(fit, capture_output=True, text=True, timeout=240)
+    assert (runs / "member_0" / "last.ckpt").exists()
+    end = json.loads((runs / "member_0" / "progress.json").read_text())["step"] + 8
+    second = subprocess.run([*fit, f"--study.cats.long.steps={end}"], capture_output=True, text=True, timeout=240)
     assert second.returncode == 0, second.stderr
-    assert sorted(path.parent.name for path in runs.glob("*/done.json")) == ["member_0_200", "member_0_8"]
+    assert sorted(path.parent.name for path in runs.glob("*/done.json")) == ["member_0", "member_1"]
+    assert (runs / "member_0" / f"snapshot_{end}.pt").exists()
 
 
 AT_TORCH = """if True:
