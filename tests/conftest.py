@@ -4,6 +4,7 @@ import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: small tests lose time to its threads
 
+import signal
 import sys
 import weakref
 from pathlib import Path
@@ -13,6 +14,12 @@ import pytest
 from PIL import Image
 
 from timecat.data.write import write
+
+
+def pytest_configure() -> None:
+    """A script's background job ignores Ctrl-C, and so would every process that a test starts and then stops by it."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_unconfigure() -> None:

@@ -30,7 +30,7 @@ class Terminal:
         self._master, slave = pty.openpty()
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, COLUMNS, 0, 0))
         # wider and taller than the terminal that the command knows: nothing scrolls away, and what is too wide shows
-        self._screen = pyte.Screen(4 * COLUMNS, 2000)
+        self._screen = pyte.Screen(2 * COLUMNS, 400)
         self._stream = pyte.Stream(self._screen)
         given = {key: value for key, value in os.environ.items() if key not in ("NO_COLOR", "COLUMNS", "LINES")}
         self._process = subprocess.Popen(
