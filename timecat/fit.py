@@ -9,7 +9,7 @@ from timecat.data.beton import count_images
 from timecat.data.root import data_root
 from timecat.display import live_table, say_finished
 from timecat.errors import UserError
-from timecat.global_batch import images_at_once
+from timecat.global_batch import check_ghosts
 from timecat.recipe import FILE, RECIPE, check_recipe, recipe, trained_with
 from timecat.slots import FAILED, default_slots, devices_per_member, die_with_parent, serve, train_in_slots, work
 from timecat.stop import REQUEUED, STOPPED, Stop, is_first_rank, requeue
@@ -149,10 +149,7 @@ def train_member(study: Study, run: Run, cli: Any, stop: Stop) -> None:
         raise Stopped("stopped before its first step")
     data.setup("fit")
     trainer.accumulate_grad_batches = data.accumulated(trainer.world_size)
-    ghosts = member.hparams.ghost_batch_size
-    images_at_once(
-        study.batch_size, data.device_batch_size, trainer.world_size, ghosts
-    )  # refuses what cannot be shared
+    check_ghosts(data.images_at_once(trainer.world_size), member.hparams.ghost_batch_size)
     if trainer.check_val_every_n_epoch is None:
         trainer.val_check_interval *= trainer.accumulate_grad_batches  # a study counts steps, Lightning batches
     trainer.fit(member, datamodule=data, ckpt_path=resume and str(resume))

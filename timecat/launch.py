@@ -105,8 +105,8 @@ def launch(study: Study, forwarded: list[str], arguments: list[str]) -> int:
     """
     options = Options.read(study, arguments)
     data = study.config.get("data") or {}
-    shares = study.batch_size, data.get("device_batch_size"), options.nodes, options.devices
-    batch = told(*shares, study.ghost_batch_size)
+    device_batch_size = data.get("device_batch_size")
+    batch = told(study.batch_size, device_batch_size, options.nodes, options.devices, study.ghost_batch_size)
     scripts = filled_in(study, forwarded, options)
     if options.dry_run:
         for name, text in scripts.items():

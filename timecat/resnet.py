@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 
-from timecat.batch_norm import GhostBatchNorm2d
 from timecat.errors import UserError
+from timecat.ghost_batch_norm import GhostBatchNorm2d
 
 LAYERS = {
     10: (1, 1, 1, 1),

@@ -45,8 +45,9 @@ def print_table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]
         left: columns of text; the others are aligned to the right.
     """
     say(title)
-    for table in tables(console(), header, rows, left):
-        console().print(table)
+    to = console()
+    for table in tables(to, header, rows, left):
+        to.print(table)
 
 
 def fits(header: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:

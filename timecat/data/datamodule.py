@@ -23,7 +23,7 @@ from timecat.data.views import (
     Interpolation,
 )
 from timecat.errors import UserError
-from timecat.global_batch import batches_per_step
+from timecat.global_batch import batches_per_step, images_at_once
 
 NORMALISATION = {"imagenet": (IMAGENET_MEAN, IMAGENET_STD), "cifar": (CIFAR_MEAN, CIFAR_STD)}
 SPLIT_SEED = 0  # what is held out is the same for every member
@@ -202,6 +202,10 @@ class ImageData(L.LightningDataModule):
         """Batches that make a step on each of `world` devices, none of more than device_batch_size images."""
         return batches_per_step(self.batch_size, self.device_batch_size, world)
 
+    def images_at_once(self, world: int) -> int:
+        """Images of such a batch."""
+        return images_at_once(self.batch_size, self.device_batch_size, world)
+
     def train_side(self, epoch: int) -> int:
         """Side in pixels of what the network trains on in an epoch."""
         if self.train_resolution is None:
@@ -223,7 +227,7 @@ class ImageData(L.LightningDataModule):
             self.split()[0],
             view=self.train_view,
             resolution=self.train_side,
-            batch_size=self.batch_size // (world * self.accumulated(world)),
+            batch_size=self.images_at_once(world),
             batches_per_step=self.accumulated(world),
             seed=seed,
             shuffle=True,
