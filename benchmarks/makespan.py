@@ -15,10 +15,10 @@ import sys
 import tempfile
 import time
 
+from timecat.cluster.slots import train_in_slots, work
+from timecat.cluster.stop import stop_on_signal
 from timecat.config import read_config
-from timecat.slots import train_in_slots, work
-from timecat.stop import stop_on_signal
-from timecat.study import Study
+from timecat.study.study import Study
 
 MOST = 1.10
 CONFIGS = ("configs/cat5.yaml", "configs/table1.yaml")

@@ -27,16 +27,16 @@ import torch
 from torch import nn
 
 from timecat import files
-from timecat.checkpoint import save_snapshot
 from timecat.config import read_config
-from timecat.features import FeatureStore
-from timecat.lightning_cli import ProbeSettings, quiet_lightning
-from timecat.linear_probe import LinearProbe, initial_weight, learning_rate
-from timecat.passes import Passes
-from timecat.protocols import choose
-from timecat.resnet import ScaledResNet, resnet
-from timecat.study import Study
-from timecat.sweep import blocks
+from timecat.features.extract import FeatureStore
+from timecat.heads.linear_probe import LinearProbe, initial_weight, learning_rate
+from timecat.heads.passes import Passes
+from timecat.heads.protocols import choose
+from timecat.heads.sweep import blocks
+from timecat.members.checkpoint import save_snapshot
+from timecat.members.trainer import ProbeSettings, quiet_lightning
+from timecat.networks.resnet import ScaledResNet, resnet
+from timecat.study.study import Study
 
 CATS = {"cat1": (1, 640), "cat2": (2, 320), "cat4": (4, 160), "cat5": (5, 128)}
 WEIGHT_DECAYS = [1e-4, 5e-4, 1e-3, 5e-3, 1e-2, 5e-2]

@@ -22,14 +22,14 @@ import numpy as np
 import torch
 from PIL import Image
 
-from timecat.batch_norm import update_at
-from timecat.checkpoint import Checkpoint
+from timecat.cluster.stop import Stop
 from timecat.config import as_arguments, read_config, split_arguments
-from timecat.data.write import write
-from timecat.lightning_cli import StudyCLI
-from timecat.progress_callback import ProgressCallback
-from timecat.stop import Stop
-from timecat.study import Run, Study
+from timecat.data.write.write import write
+from timecat.members.batch_norm import update_at
+from timecat.members.checkpoint import Checkpoint
+from timecat.members.progress_callback import ProgressCallback
+from timecat.members.trainer import StudyCLI
+from timecat.study.study import Run, Study
 
 
 class Clock(ProgressCallback):

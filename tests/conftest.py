@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from timecat.data.write import write
+from timecat.data.write.write import write
 
 
 def pytest_configure() -> None:

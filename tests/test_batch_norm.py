@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from timecat.batch_norm import average_over_ranks, keep_statistics, norms, part_of_step, recalibrate, update_at
-from timecat.resnet import resnet
+from timecat.members.batch_norm import average_over_ranks, keep_statistics, norms, part_of_step, recalibrate, update_at
+from timecat.networks.resnet import resnet
 
 STEPS = 300
 
@@ -18,7 +18,7 @@ STEPS = 300
 def trained(digits):
     """Two ResNets after the same steps, without a mend and with the third step; a low beta1 parts y and x."""
     from timecat.data.datamodule import ImageData  # here: the processes of another test need not wait for it
-    from timecat.optim import ScheduleFreeAdamW
+    from timecat.members.optim import ScheduleFreeAdamW
 
     data = ImageData(
         "train.beton", root=str(digits), view="small", resolution=28, holdout=0.2, batch_size=64, padding=2

@@ -5,11 +5,11 @@ import torch
 import torchvision
 from torch import nn
 
-from timecat.cat import FrozenCat
-from timecat.checkpoint import save_snapshot
 from timecat.errors import UserError
-from timecat.linear_probe import learning_rate
-from timecat.resnet import resnet, resnet_from_state
+from timecat.heads.linear_probe import learning_rate
+from timecat.members.checkpoint import save_snapshot
+from timecat.networks.cat import FrozenCat
+from timecat.networks.resnet import resnet, resnet_from_state
 
 
 def snapshot(path, **shape):

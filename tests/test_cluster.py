@@ -18,7 +18,7 @@ import yaml
 from tests.private_slurm import PrivateSlurm, missing_programs, wait_until
 from tests.test_fit import ONE_CYCLE, SCHEDULE_FREE, snapshots, write_config
 from timecat.config import read_config
-from timecat.study import Study
+from timecat.study.study import Study
 
 FOUR = {"cat4": {"members": 4, "steps": 600}}
 INSTALL = "apt-get install --no-install-recommends slurm-wlm munge"
@@ -118,7 +118,7 @@ def test_an_array_its_probe_and_the_report_run_to_the_end(whole):
 
 
 def test_members_share_no_directory_no_seed_and_no_order(whole):
-    from timecat.lightning_cli import StudyCLI
+    from timecat.members.trainer import StudyCLI
 
     directories = sorted(path.parent for path in whole.directory.glob("*/done.json"))
     assert [path.name for path in directories] == [f"member_{seed}_600" for seed in range(4)]

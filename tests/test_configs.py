@@ -10,8 +10,8 @@ import yaml
 from timecat.cli import main
 from timecat.config import read_config
 from timecat.errors import UserError
-from timecat.study import Study
-from timecat.weights import read_weights
+from timecat.networks.weights import read_weights
+from timecat.study.study import Study
 
 STUDIES = sorted(str(path) for path in Path("configs").rglob("*.yaml") if path.parent.name != "probe")
 PROBES = sorted(str(path) for path in Path("configs").rglob("probe/*.yaml"))
@@ -20,7 +20,7 @@ PROBES = sorted(str(path) for path in Path("configs").rglob("probe/*.yaml"))
 @pytest.mark.parametrize("path", STUDIES)
 def test_every_studys_members_are_what_the_config_says(path):
     """LightningCLI takes every key and makes the module of each kind of member."""
-    from timecat.lightning_cli import StudyCLI
+    from timecat.members.trainer import StudyCLI
 
     study = Study(read_config([path]))
     cli = StudyCLI(["--config", path])
@@ -39,7 +39,7 @@ def test_every_studys_members_are_what_the_config_says(path):
 
 @pytest.mark.parametrize("path", PROBES)
 def test_every_probe_is_read_by_the_fast_path_and_by_lightning(path):
-    from timecat.lightning_cli import ProbeSettings
+    from timecat.members.trainer import ProbeSettings
 
     settings, config = ProbeSettings.read(path), yaml.safe_load(Path(path).read_text())
     assert settings.heads()["weight_decays"] == config["probe"]["weight_decays"]
@@ -50,7 +50,7 @@ def test_every_probe_is_read_by_the_fast_path_and_by_lightning(path):
 
 
 def test_the_paper_s_probes_have_the_paper_s_grids_and_views():
-    from timecat.lightning_cli import ProbeSettings
+    from timecat.members.trainer import ProbeSettings
 
     probes = {
         Path(path).stem: ProbeSettings.read(path) for path in PROBES if Path(path).parent.parent.name == "configs"
@@ -117,7 +117,7 @@ def test_one_step_of_the_papers_recipe_at_full_size(jpegs, tmp_path):
     assert done["images"] == 16
     state = read_weights(directory / "snapshot_1.pt")
     torch.manual_seed(0)
-    from timecat.resnet import resnet
+    from timecat.networks.resnet import resnet
 
     fresh = resnet(50, 64, 1000).state_dict()
     assert {key: value.shape for key, value in state.items()} == {key: value.shape for key, value in fresh.items()}
@@ -160,7 +160,7 @@ def test_one_step_of_the_papers_recipe_on_a_gpu(jpegs, tmp_path, compiled):
 @pytest.mark.parametrize("path", [pytest.param("configs/cat5.yaml", marks=gpu)])
 def test_no_step_waits_for_the_gpu_between_log_steps(jpegs, tmp_path, monkeypatch, path):
     """torch raises at any host synchronisation from the second step's beginning to the log step's end."""
-    from timecat.member import Member
+    from timecat.members.member import Member
 
     steps = []
 

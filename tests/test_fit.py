@@ -13,12 +13,12 @@ import pytest
 import torch
 import yaml
 
-from timecat import progress
 from timecat.cli import main
+from timecat.cluster.stop import Stop
 from timecat.config import read_config
-from timecat.fit import train_member
-from timecat.stop import Stop
-from timecat.study import Study
+from timecat.members.fit import train_member
+from timecat.study import progress
+from timecat.study.study import Study
 
 ONE_CYCLE = {"optimizer": "sgd", "lr": 0.1, "weight_decay": 5e-4, "schedule": "one_cycle"}
 SCHEDULE_FREE = {"optimizer": "schedule_free_adamw", "lr": 0.003, "warmup_steps": 5, "batch_norm_batches": 4}
@@ -69,8 +69,8 @@ def snapshots(directory: Path) -> dict[str, bytes]:
 
 @pytest.mark.parametrize("model", [ONE_CYCLE, SCHEDULE_FREE], ids=["one_cycle", "schedule_free"])
 def test_a_stopped_member_goes_on_to_the_same_bits(tmp_path, digits, model):
-    from timecat.checkpoint import Stopped
-    from timecat.lightning_cli import StudyCLI
+    from timecat.members.checkpoint import Stopped
+    from timecat.members.trainer import StudyCLI
 
     results = []
     for name, stops in (("whole", []), ("stopped", [3, 21, 9])):  # also in the second epoch, around a validation
@@ -95,8 +95,8 @@ def test_a_stopped_member_goes_on_to_the_same_bits(tmp_path, digits, model):
 def test_schedule_free_snapshots_hold_the_average_with_statistics_of_its_own(tmp_path, digits):
     """The snapshot is as good as the validation says; with the statistics of the training weights it is not."""
     from timecat.data.datamodule import ImageData
-    from timecat.resnet import resnet_from_state
-    from timecat.weights import read_weights
+    from timecat.networks.resnet import resnet_from_state
+    from timecat.networks.weights import read_weights
 
     config = write_config(tmp_path / "s.yaml", digits, SCHEDULE_FREE, {"cat1": {"members": 1, "steps": 60}})
     assert main(["fit", "--config", config]) == 0

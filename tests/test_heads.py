@@ -9,14 +9,14 @@ from sklearn.preprocessing import StandardScaler
 from torch import nn
 
 from timecat.errors import UserError
-from timecat.feature_matrix import FeatureMatrix
-from timecat.heads import Heads
-from timecat.lbfgs import Standardised, minimise
-from timecat.linear_probe import initial_weight, learning_rate
-from timecat.protocols import best
-from timecat.scores import interval, scores
-from timecat.study import Run
-from timecat.sweep import Block, columns, groups, head_bytes
+from timecat.features.matrix import FeatureMatrix
+from timecat.heads.lbfgs import Standardised, minimise
+from timecat.heads.linear_probe import initial_weight, learning_rate
+from timecat.heads.protocols import best
+from timecat.heads.scores import interval, scores
+from timecat.heads.sgd import Heads
+from timecat.heads.sweep import Block, columns, groups, head_bytes
+from timecat.study.study import Run
 
 CPU = torch.device("cpu")
 

@@ -6,8 +6,8 @@ import torch
 from torch import nn
 
 from timecat.errors import UserError
-from timecat.optim import ScheduleFreeAdamW, make_optimizer, make_schedule
-from timecat.resnet import resnet
+from timecat.members.optim import ScheduleFreeAdamW, make_optimizer, make_schedule
+from timecat.networks.resnet import resnet
 
 PAPER = {"lr": 0.0025, "momentum": 0.9, "beta2": 0.9955159689799007, "weight_decay": 0.08121616522670176}
 

@@ -15,21 +15,21 @@ import pytest
 import torch
 import yaml
 
-import timecat.features
+import timecat.features.extract
 from timecat import files
-from timecat.checkpoint import save_snapshot
 from timecat.cli import main
 from timecat.config import read_config
 from timecat.data.beton import RAW, BetonWriter, read_beton
-from timecat.resnet import ScaledResNet, resnet
-from timecat.study import Study
+from timecat.members.checkpoint import save_snapshot
+from timecat.networks.resnet import ScaledResNet, resnet
+from timecat.study.study import Study
 
 TRAIN, HELD_OUT, TEST = 1000, 199, 797
 DECAYS = [1e-4, 1e-2]
 SMALL_SHARDS = """
 import sys
 from timecat.cli import main
-from timecat.feature_file import FeatureFile
+from timecat.features.file import FeatureFile
 
 if __name__ == "__main__":
     FeatureFile.__init__.__defaults__ = (100,)
@@ -37,7 +37,7 @@ if __name__ == "__main__":
 """
 HELD = """
 import time
-from timecat.feature_file import FeatureFile
+from timecat.features.file import FeatureFile
 
 write, written = FeatureFile.write, []
 def held(*given):
@@ -159,13 +159,13 @@ def test_each_image_goes_once_through_each_snapshot_in_each_view(tmp_path, digit
     """However many heads there are; and the backbones are afterwards what they were."""
     config = make_study(tmp_path, digits, views=views, weight_decays=[1e-4, 1e-3, 1e-2], lrs=[0.01, 0.1])
     change(tmp_path / "digits.yaml", "data", augment=bool(views))
-    networks, original = [], timecat.features.load_backbone
+    networks, original = [], timecat.features.extract.load_backbone
 
     def load_backbone(path, device):
         networks.append((path, original(path, device)))
         return networks[-1][1]
 
-    monkeypatch.setattr(timecat.features, "load_backbone", load_backbone)
+    monkeypatch.setattr(timecat.features.extract, "load_backbone", load_backbone)
     assert main(["probe", "--config", str(config)]) == 0
     assert sum(forwards) == 4 * ((TRAIN * views + HELD_OUT if views else TRAIN) + TEST)
     assert len(networks) == 4 * (views + 2 if views else 2)
@@ -181,7 +181,7 @@ def test_each_image_goes_once_through_each_snapshot_in_each_view(tmp_path, digit
 
 def test_augmented_views_are_those_of_the_training_epochs(tmp_path, digits):
     """View k holds what the loader of a probe on images draws in epoch k, in the order of the samples."""
-    from timecat.lightning_cli import ProbeSettings
+    from timecat.members.trainer import ProbeSettings
 
     config = make_study(tmp_path, digits, views=2)
     change(tmp_path / "digits.yaml", "data", augment=True)
@@ -303,7 +303,7 @@ def test_several_processes_write_the_same_features(probed, tmp_path, digits, cap
 
 
 def test_a_killed_extraction_goes_on_with_the_missing_shards(probed, tmp_path, config, forwards, monkeypatch):
-    from timecat.feature_file import FeatureFile
+    from timecat.features.file import FeatureFile
 
     process = subprocess.Popen([sys.executable, "-c", HELD + SMALL_SHARDS, str(config)], stdout=subprocess.DEVNULL)
     journals = [tmp_path / f"runs/s/features/digits/train/.member_{k}_10.shards" for k in range(4)]
@@ -423,7 +423,7 @@ def test_a_class_without_test_images_counts_nowhere(config, tmp_path, digits, ca
 
 def test_a_pass_that_is_interrupted_goes_on_to_the_same_results(config, tmp_path, probed, monkeypatch):
     """Saved after each epoch here; stopped in the middle of the refit."""
-    from timecat.heads import Heads
+    from timecat.heads.sgd import Heads
 
     content = yaml.safe_load(config.read_text())
     content["study"]["checkpoint_minutes"] = 1e-9
@@ -474,7 +474,7 @@ def test_the_convex_problem_by_its_own_solver(tmp_path, digits, capsys):
 
 
 def test_two_probes_of_one_data_set_do_not_meet(config, tmp_path, capsys):
-    from timecat import progress
+    from timecat.study import progress
 
     held = progress.lock(tmp_path / "runs/s/probe/digits")
     try:

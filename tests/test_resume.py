@@ -12,8 +12,8 @@ import pytest
 from tests.test_fit import ONE_CYCLE, StopAfter, command, snapshots, wait_until, write_config
 from timecat.cli import main
 from timecat.config import read_config
-from timecat.fit import train_member
-from timecat.study import Study
+from timecat.members.fit import train_member
+from timecat.study.study import Study
 
 LONG_AND_SHORT = {"long": {"members": 1, "steps": 100_000}, "short": {"members": 2, "steps": 8}}
 
@@ -34,8 +34,8 @@ def empty(path: Path) -> None:
 
 @pytest.mark.parametrize("damage", [cut, flip, empty])
 def test_a_damaged_checkpoint_is_passed_over_and_two_are_an_error(tmp_path, digits, capsys, damage):
-    from timecat.checkpoint import Stopped
-    from timecat.lightning_cli import StudyCLI
+    from timecat.members.checkpoint import Stopped
+    from timecat.members.trainer import StudyCLI
 
     cats = {"cat1": {"members": 1, "steps": 40}}
     whole = write_config(tmp_path / "whole.yaml", digits, ONE_CYCLE, cats)

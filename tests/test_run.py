@@ -86,8 +86,8 @@ def test_the_report_tells_budgets_differences_and_spread(config):
 
 def test_the_results_follow_from_the_stored_features(config):
     """Each member's features stand once, and are its network's on the images."""
-    from timecat.cat import FrozenCat
     from timecat.data.datamodule import ImageData
+    from timecat.networks.cat import FrozenCat
 
     runs = config.parent / "runs" / "s"
     stored = sorted(path.name for path in (runs / "features" / "digits" / "test").glob("*.npy"))
@@ -121,8 +121,8 @@ def test_a_finished_study_is_left_as_it_is(config, capsys):
 @pytest.mark.parametrize("where", ["features", "heads"])
 def test_an_interrupted_probe_goes_on_to_the_same_results(config, tmp_path, monkeypatch, where):
     """Ctrl-C while the features or the heads are computed; what lies there is used, the rest is made."""
-    from timecat.feature_file import FeatureFile
-    from timecat.heads import Heads
+    from timecat.features.file import FeatureFile
+    from timecat.heads.sgd import Heads
 
     runs = config.parent / "runs"
     before = contents(runs)

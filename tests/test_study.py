@@ -8,7 +8,7 @@ import pytest
 
 from timecat.config import as_arguments, read_config, split_arguments
 from timecat.errors import UserError
-from timecat.study import Study
+from timecat.study.study import Study
 
 CONFIGS = sorted(path for path in Path("configs").rglob("*.yaml") if path.parent.name != "probe")
 

@@ -12,7 +12,7 @@ import yaml
 from rich.console import Console
 
 from tests.terminal import COLUMNS, Terminal, colours
-from timecat.bar import bar
+from timecat.progress_bar import bar
 from timecat.terminal import tables
 
 PROBES = ("digits", "digits-again", "handwritten", "numerals", "ten-classes")
@@ -89,7 +89,7 @@ def test_a_bar_shows_share_rate_and_time_left_at_80_columns(tmp_path, title):
     """The longer title stands above its bar."""
     program = """if True:
         import sys, time
-        from timecat.bar import bar
+        from timecat.progress_bar import bar
         with bar(sys.argv[1], 100_000_000, "images", 40_000_000) as advance:
             for _ in range(8):
                 advance(1_000_000)
@@ -105,14 +105,16 @@ def test_a_bar_shows_share_rate_and_time_left_at_80_columns(tmp_path, title):
 
 @pytest.mark.parametrize("title", ["features", "[/red] of {task.nothing}"])
 def test_a_bar_takes_any_title(tmp_path, title):
-    program = "import sys; from timecat.bar import bar\nwith bar(sys.argv[1], 3, 'images') as advance: advance(3)"
+    program = (
+        "import sys; from timecat.progress_bar import bar\nwith bar(sys.argv[1], 3, 'images') as advance: advance(3)"
+    )
     terminal = Terminal([sys.executable, "-c", program, title], tmp_path)
     assert terminal.wait() == 0, terminal.text
     assert title in terminal.raw
 
 
 def test_elsewhere_a_bar_is_a_line_now_and_then(capsys, monkeypatch):
-    monkeypatch.setattr("timecat.bar.EVERY", 0.0)
+    monkeypatch.setattr("timecat.progress_bar.EVERY", 0.0)
     with bar("digits", 4, "images", 1) as advance:
         advance(1)
         advance(2)
@@ -208,9 +210,9 @@ HELD = """if True:
     from timecat.cli import main
     sys.exit(main(sys.argv[1:]))
 """
-FEATURES = HELD.format(module="timecat.feature_file", owner="FeatureFile", name="write")
-HEADS = HELD.format(module="timecat.heads", owner="Heads", name="step")
-IMAGES = HELD.format(module="timecat.data.partial", owner="Partial", name="add")
+FEATURES = HELD.format(module="timecat.features.file", owner="FeatureFile", name="write")
+HEADS = HELD.format(module="timecat.heads.sgd", owner="Heads", name="step")
+IMAGES = HELD.format(module="timecat.data.write.partial", owner="Partial", name="add")
 
 
 @pytest.mark.parametrize(

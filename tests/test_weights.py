@@ -5,10 +5,10 @@ import torch
 import torchvision
 from torch import nn
 
-from timecat.cat import FrozenCat
 from timecat.errors import UserError
-from timecat.resnet import resnet
-from timecat.weights import read_weights
+from timecat.networks.cat import FrozenCat
+from timecat.networks.resnet import resnet
+from timecat.networks.weights import read_weights
 
 
 @pytest.fixture(scope="module")

@@ -16,13 +16,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import timecat.data.partial as partial_module
-import timecat.data.write as write_module
+import timecat.data.write.partial as partial_module
+import timecat.data.write.write as write_module
 from timecat.data.beton import JPEG, RAW, BetonWriter, count_images, read_beton
-from timecat.data.partial import Partial
-from timecat.data.sources import open_source
-from timecat.data.write import write
-from timecat.data.write_command import main
+from timecat.data.sources.open_source import open_source
+from timecat.data.write.command import main
+from timecat.data.write.partial import Partial
+from timecat.data.write.write import write
 from timecat.errors import UserError
 
 W, H = 120, 80
@@ -619,7 +619,7 @@ def interrupt(monkeypatch, arguments: list[str], after: int) -> None:
 
 SLOW = """
 import sys, time
-import timecat.data.partial as partial, timecat.data.write as module
+import timecat.data.write.partial as partial, timecat.data.write.write as module
 from timecat.cli import main
 encode, add = module.encode, partial.Partial.add
 module.encode = lambda *given: time.sleep(0.005) or encode(*given)

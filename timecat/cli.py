@@ -11,8 +11,8 @@ from timecat.config import as_arguments, read_config, split_arguments
 from timecat.errors import UserError
 
 if TYPE_CHECKING:
-    from timecat.stop import Stop
-    from timecat.study import Study
+    from timecat.cluster.stop import Stop
+    from timecat.study.study import Study
 
 HELP = """\
 usage: timecat COMMAND [--config FILE] [--section.key VALUE ...]
@@ -81,7 +81,7 @@ def _dispatch(arguments: list[str]) -> int:
         print(f"timecat {__version__}")
         return 0
     if command == "write":
-        from timecat.data.write_command import main as write
+        from timecat.data.write.command import main as write
 
         return write(rest)
     if command in LIGHTNING:
@@ -100,28 +100,28 @@ def _dispatch(arguments: list[str]) -> int:
     options = {} if command == "launch" else _options(command, others)
     config = read_config(configs, overrides)
 
-    from timecat.study import Study
+    from timecat.study.study import Study
 
     study = Study(config)
     if command == "plan":
-        from timecat.plan import plan
+        from timecat.report.plan import plan
 
         plan(study, **options)
     elif command == "launch":
-        from timecat.launch import launch
+        from timecat.cluster.launch import launch
 
         return launch(study, as_arguments(configs, overrides), others)
     elif command == "status":
-        from timecat.status import status
+        from timecat.report.status import status
 
         status(study)
     elif command == "report":
-        from timecat.report import report
+        from timecat.report.report import report
 
         report(study, **options)
     elif command == "probe":
         study = _of_one_data_set(study, options.pop("data", None))
-        from timecat.probe import probe
+        from timecat.heads.probe import probe
 
         probe(study, **options)
     else:
@@ -190,7 +190,7 @@ def _lightning(command: str, arguments: list[str]) -> int:
     informs = any(name.startswith(("-h", "--help", "--print_config", "--print_shtab")) for name in others)
     config = read_config(configs, overrides) if configs else {}
     if command == "fit" and "study" in config and not informs:
-        from timecat.stop import stop_on_signal
+        from timecat.cluster.stop import stop_on_signal
 
         with stop_on_signal() as stop:  # before the imports, which take seconds
             return _fit(config, configs, overrides, others, stop)
@@ -205,16 +205,16 @@ def _lightning(command: str, arguments: list[str]) -> int:
         raise UserError(
             f"timecat {command}: no config given; add --config configs/demo.yaml, or see timecat fit --help"
         )
-    from timecat.lightning_cli import lightning
+    from timecat.members.trainer import lightning
 
     lightning(command, arguments, probe="probe" in config)
     return 0
 
 
 def _fit(config: dict, configs: list[str], overrides: dict[str, Any], others: list[str], stop: "Stop") -> int:
-    from timecat import slurm
-    from timecat.fit import fit
-    from timecat.study import Study
+    from timecat.members.fit import fit
+    from timecat.process import in_slurm_step
+    from timecat.study.study import Study
 
     options = _options("fit", others)
     if "devices_per_member" in options:
@@ -225,7 +225,7 @@ def _fit(config: dict, configs: list[str], overrides: dict[str, Any], others: li
         if not task.isdigit():
             raise UserError(f"SLURM_ARRAY_TASK_ID is {task!r}; it must be the number of a member")
         options["member"] = int(task)
-    if "member" not in options and slurm.in_step() and os.environ.get("SLURM_STEP_NUM_TASKS", "1") != "1":
+    if "member" not in options and in_slurm_step() and os.environ.get("SLURM_STEP_NUM_TASKS", "1") != "1":
         raise UserError("srun started several processes for a whole study; name one of its members by --member K")
     return fit(
         Study(config),

@@ -6,15 +6,15 @@ from typing import Any
 from timecat.config import read_probe_config
 from timecat.data.root import data_root
 from timecat.errors import UserError
-from timecat.study import Study
+from timecat.study.study import Study
 
 
 def run(study: Study, arguments: list[str]) -> int:
     """Write missing data, train the members, probe, report; the exit status of the first stage that does not finish."""
-    from timecat.fit import fit
-    from timecat.probe import probe
-    from timecat.report import report
-    from timecat.stop import stop_on_signal
+    from timecat.cluster.stop import stop_on_signal
+    from timecat.heads.probe import probe
+    from timecat.members.fit import fit
+    from timecat.report.report import report
 
     write_missing(study.config.get("data") or {})
     for path in study.probes:
@@ -43,7 +43,7 @@ def write_missing(data: dict[str, Any]) -> None:
     source = data.get("source")
     if source is None:
         raise UserError(f"{missing[0]}: no such file; write it with `timecat write SOURCE {missing[0].parent}`")
-    from timecat.data.write import write
+    from timecat.data.write.write import write
 
     if (root / source).is_dir():
         source = str(root / source)

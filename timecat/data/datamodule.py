@@ -7,9 +7,8 @@ import lightning as L
 import numpy as np
 import torch
 
-from timecat import slurm
-from timecat.cores import cores
 from timecat.data.beton import Beton, read_beton
+from timecat.data.global_batch import batches_per_step, images_at_once
 from timecat.data.loader import BetonLoader
 from timecat.data.root import data_root
 from timecat.data.split import stratified_split
@@ -23,7 +22,7 @@ from timecat.data.views import (
     Interpolation,
 )
 from timecat.errors import UserError
-from timecat.global_batch import batches_per_step, images_at_once
+from timecat.process import cores, in_slurm_step
 
 NORMALISATION = {"imagenet": (IMAGENET_MEAN, IMAGENET_STD), "cifar": (CIFAR_MEAN, CIFAR_STD)}
 SPLIT_SEED = 0  # what is held out is the same for every member
@@ -172,7 +171,7 @@ class ImageData(L.LightningDataModule):
         trainer = self.trainer
         if trainer is None:
             return {"workers": self.workers or max(1, cores() - 1)}
-        processes = 1 if slurm.in_step() else trainer.num_devices  # of those that share the cores
+        processes = 1 if in_slurm_step() else trainer.num_devices  # of those that share the cores
         return {
             "rank": trainer.global_rank,
             "world": trainer.world_size,

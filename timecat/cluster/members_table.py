@@ -1,0 +1,93 @@
+"""What a person sees of a study in training: a table of its members, live on a terminal, else a line per member."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Group
+from rich.live import Live
+
+from timecat.cluster.slurm import Task
+from timecat.process import is_first_rank
+from timecat.study import progress
+from timecat.study.study import Run, Study
+from timecat.terminal import can_redraw, console, duration, say, tables
+
+LEFT = ("directory", "state", "SLURM")  # columns of text
+
+
+def members_table(
+    study: Study, shorten: bool = False, tasks: dict[int, Task] | None = None
+) -> tuple[str, list[str], list[list[str]]]:
+    """All members as title, header and rows.
+
+    Args:
+        shorten: leave out those that wait or ended long ago, for a live display.
+        tasks: SLURM's, by member.
+    """
+    tasks = tasks or {}
+    states = [(run, progress.state_of(study, run)) for run in study.runs]
+    by_time = sorted(states, key=lambda pair: pair[1]["time"])
+    finished = [run.index for run, state in by_time if state["state"] == "finished"]
+    share = sum(state["step"] for _, state in states) / study.steps
+    title = f"{study.name}: {len(finished)} of {len(study.runs)} members finished, {share:.0%} of the steps"
+    header = ["member", "directory", "state", "step", "images/s", "loss", "ETA", *(["SLURM"] if tasks else [])]
+    rows = []
+    for run, state in states:
+        waiting = state["state"] == "missing" or run.index in finished[:-3]
+        if shorten and waiting:
+            continue
+        rate, loss, eta = state["images_per_sec"], state["loss"], state["eta"]
+        cells = [
+            str(run.index),
+            run.name,
+            state["state"],
+            f"{state['step']:,} / {run.steps:,}",
+            f"{rate:,.0f}" if rate else "",
+            f"{loss:.3f}" if loss is not None else "",
+            duration(eta) if eta else "",
+        ]
+        rows.append([*cells, *([str(tasks.get(run.index, ""))] if tasks else [])])
+    return title, header, rows
+
+
+@contextmanager
+def live_table(study: Study, enabled: bool) -> Iterator[None]:
+    """Show the members' progress from disk while the body runs, where somebody looks at a terminal."""
+    if not enabled or not can_redraw():
+        yield
+        return
+    screen = console(error=True)
+    ended = threading.Event()
+
+    def shown() -> Group:
+        title, header, rows = members_table(study, shorten=True)
+        starting = [] if rows else ["starting: torch and Lightning take some seconds to import"]
+        return Group(title, *tables(screen, header, rows, LEFT), *starting)
+
+    with Live(shown(), console=screen, auto_refresh=False) as live:
+
+        def refresh() -> None:
+            while not ended.wait(0.5):
+                live.update(shown(), refresh=True)
+
+        thread = threading.Thread(target=refresh, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
+            live.update(shown(), refresh=True)
+
+
+def say_finished(study: Study, run: Run) -> None:
+    """A line per member where nobody looks at the live table."""
+    if can_redraw() or not is_first_rank():
+        return
+    state = progress.state_of(study, run)
+    say(
+        f"member {run.index} of {len(study.runs)} ({run.name}): {run.steps:,} steps, "
+        f"{state['images_per_sec'] or 0:,.0f} images/s, loss {state['loss'] or 0:.3f}",
+        error=True,
+    )

@@ -1,0 +1,92 @@
+"""Directories as a source: a directory of images for each class, or train, val and test of such."""
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from timecat.data.sources.images import Split, of_files, require
+from timecat.errors import UserError
+
+_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".gif")
+_SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+
+
+def read_folders(root: Path, wanted: Sequence[str] | None) -> list[Split]:
+    """The splits of a directory; `wanted` as in `open_source`."""
+    if not root.is_dir():
+        other = "a directory, fashion-mnist, digits, inat2018:DIR or torchvision:NAME"
+        raise UserError(f"{root}: no such directory; a source is {other}")
+    split_dirs: dict[str, Path] = {}
+    for child in _subdirectories(root):
+        name = _SPLITS.get(child.name)
+        if name is None or not _subdirectories(child):
+            continue
+        if name in split_dirs:
+            raise UserError(f"{root}: both {split_dirs[name].name} and {child.name} are its {name} split; remove one")
+        split_dirs[name] = child
+    if not split_dirs:
+        return [_folder("train", root, _class_names(root))]
+    if "train" not in split_dirs:
+        raise UserError(f"{root}: has {', '.join(sorted(split_dirs))} but no train; name the directory of one split")
+    found = [name for name in ("train", "val", "test") if name in split_dirs]
+    require(root, wanted, found)
+    if wanted is None:
+        for child in _subdirectories(root):
+            if child not in split_dirs.values() and next(_images(child), None):
+                mend = f"leave it out with --splits {','.join(found)}"
+                raise UserError(f"{child}: holds images beside the splits, in no class directory of a split; {mend}")
+    classes = _class_names(split_dirs["train"])
+    return [_folder(name, split_dirs[name], classes) for name in found if wanted is None or name in wanted]
+
+
+def _subdirectories(directory: Path) -> list[Path]:
+    try:
+        return sorted(Path(e.path) for e in os.scandir(directory) if e.is_dir() and not e.name.startswith("."))
+    except OSError as error:
+        raise UserError(f"{directory}: cannot be read ({error.strerror}); mend its permissions") from None
+
+
+def _is_image(name: str) -> bool:
+    return name.lower().endswith(_SUFFIXES) and not name.startswith(".")
+
+
+def _class_names(directory: Path) -> tuple[str, ...]:
+    stray = next((e.name for e in os.scandir(directory) if _is_image(e.name) and not e.is_dir()), None)
+    if stray is not None:
+        raise UserError(f"{directory / stray}: lies in no class directory; move it to {directory}/CLASS/ or away")
+    names = tuple(child.name for child in _subdirectories(directory))
+    if not names:
+        raise UserError(f"{directory}: has no images; name a directory that holds a directory of images for each class")
+    return names
+
+
+def _images(directory: Path) -> Iterator[str]:
+    """The paths of the images below a directory; a link back up is not followed twice."""
+
+    def stop(error: OSError) -> None:
+        raise UserError(f"{error.filename}: cannot be read ({error.strerror}); mend its permissions")
+
+    seen = {os.path.realpath(directory)}
+    for parent, children, names in os.walk(directory, followlinks=True, onerror=stop):
+        real = {child: os.path.realpath(os.path.join(parent, child)) for child in children}
+        children[:] = sorted(c for c in children if not c.startswith(".") and real[c] not in seen)
+        seen.update(real[child] for child in children)
+        yield from (os.path.join(parent, name) for name in sorted(names) if _is_image(name))
+
+
+def _folder(name: str, directory: Path, classes: tuple[str, ...]) -> Split:
+    """A split of class directories; its fingerprint covers the files' names, sizes and times of change."""
+    paths: list[str] = []
+    labels: list[int] = []
+    number = {name: k for k, name in enumerate(classes)}
+    for class_name in _class_names(directory):
+        if class_name not in number:
+            raise UserError(f"{directory / class_name}: a class that the train split lacks; add it there or remove it")
+        before = len(paths)
+        paths.extend(_images(directory / class_name))
+        if len(paths) == before:
+            raise UserError(f"{directory / class_name}: a class directory without an image; add some or remove it")
+        labels.extend([number[class_name]] * (len(paths) - before))
+    return of_files(name, classes, paths, np.array(labels, dtype=np.int64), directory)

@@ -1,0 +1,288 @@
+"""`timecat write`: a data set becomes .beton files, one a split, that training and FFCV's own Loader read."""
+
+import errno
+import json
+import os
+import shutil
+import time
+import warnings
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing, nullcontext
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import PIL
+
+from timecat import __version__, files
+from timecat.data.beton import MAX_SIDE, MIN_PAGE_SIZE
+from timecat.data.sources.images import Split
+from timecat.data.sources.inat2018 import INAT2018
+from timecat.data.sources.open_source import BUILT_IN, open_source
+from timecat.data.write.encode import Encoded, Settings, encode
+from timecat.data.write.partial import Partial, clear
+from timecat.errors import UserError
+from timecat.progress_bar import bar
+from timecat.terminal import say
+
+MAX_BROKEN = 100  # a pass stops at this many broken images
+SAMPLES = 48  # images of a split that are encoded to estimate its size
+STORAGES = ("auto", "raw", "jpeg", "mixed")
+
+
+def write(
+    source: str,
+    out: str | Path,
+    *,
+    splits: Sequence[str] | None = None,
+    max_side: int | None = None,
+    storage: str = "auto",
+    jpeg_share: float | None = None,
+    quality: int = 90,
+    test_fraction: float | None = None,
+    skip_broken: bool = False,
+    workers: int | None = None,
+    root: str | Path | None = None,
+    download: bool = False,
+    progress: bool = True,
+) -> list[Path]:
+    """Write the splits of a source as out/SPLIT.beton, each with out/SPLIT.json that tells what it was made from.
+
+    A file's bytes are a function of the images and of max_side, storage, jpeg_share, quality alone. A split that is
+    there already, from the same images and settings, is left as it is; one made otherwise is never overwritten. One
+    that was interrupted goes on after the last image that is safely in it, from the same images and settings.
+
+    Args:
+        source, splits, test_fraction, root, download: as `open_source` takes them.
+        max_side, storage, jpeg_share, quality: as in `Settings`.
+        skip_broken: leave broken images out, list them in the JSON and warn on stderr.
+        workers: threads; by default as many as there are processors.
+        progress: report on stderr and stdout.
+
+    Returns:
+        The paths of the .beton files, one a split.
+
+    Raises:
+        UserError: the source or an option is bad, an image is broken, the disk is too small, a file is in the way, or
+            another process writes one of the splits.
+    """
+    out = Path(out)
+    settings = _settings(max_side, storage, jpeg_share, quality)
+    workers = len(os.sched_getaffinity(0)) if workers is None else workers
+    if workers < 1:
+        raise UserError(f"--workers {workers}: choose 1 or more")
+    found = open_source(source, splits, test_fraction, root, download)
+    if source.startswith(INAT2018):
+        source = INAT2018 + str(Path(source.removeprefix(INAT2018)).resolve())
+    elif source not in BUILT_IN and Path(source).is_dir():
+        source = str(Path(source).resolve())
+        if out.resolve().is_relative_to(source):
+            raise UserError(f"{out}: lies inside the source; choose another OUT")
+    options = {name: value for name, value in asdict(settings).items() if name != "jpeg_share" or storage == "mixed"}
+    origin = {"source": source, **options}
+
+    def report(line: str) -> None:
+        if progress:
+            say(line)
+
+    def is_current(split: Split) -> bool:
+        path = out / f"{split.name}.beton"
+        return _is_current(path, origin | {"fingerprint": split.fingerprint}, skip_broken)
+
+    todo = []
+    for split in found:
+        if is_current(split):
+            clear(out / f"{split.name}.beton")
+            report(f"{split.name}.beton is up to date")
+        else:
+            todo.append(split)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with warnings.catch_warnings(), ExitStack() as held:
+            warnings.simplefilter("ignore")  # PIL's remarks on odd metadata
+            partials = [held.enter_context(_partial(split, out, settings)) for split in todo]
+            if todo:
+                report(_check_space(todo, partials, out, settings, workers))
+            for split, partial in zip(todo, partials, strict=True):
+                if not is_current(split):  # another process may have finished it before this one got hold of it
+                    _write_split(split, partial, origin, skip_broken, workers, progress, report)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise UserError(f"{out}: the disk is full; free some, then the same command goes on from here") from None
+        reason = error.strerror or str(error)
+        raise UserError(f"{out}: cannot be written ({reason}); mend that or choose another OUT") from None
+    return [out / f"{split.name}.beton" for split in found]
+
+
+def _settings(max_side: int | None, storage: str, jpeg_share: float | None, quality: int) -> Settings:
+    if max_side is not None and not 1 <= max_side <= MAX_SIDE:
+        raise UserError(f"--max-side {max_side}: choose from 1 to {MAX_SIDE} pixels")
+    if not 1 <= quality <= 100:
+        raise UserError(f"--quality {quality}: choose from 1 to 100")
+    if storage not in STORAGES:
+        raise UserError(f"--storage {storage}: choose {', '.join(STORAGES[:-1])} or {STORAGES[-1]}")
+    if storage == "mixed" and jpeg_share is None:
+        raise UserError("--storage mixed: say which share of the images is JPEG, as in --jpeg-share 0.5")
+    if storage != "mixed" and jpeg_share is not None:
+        raise UserError(f"--jpeg-share {jpeg_share}: goes with --storage mixed alone; add that or leave it out")
+    if jpeg_share is not None and not 0 < jpeg_share < 1:
+        raise UserError(f"--jpeg-share {jpeg_share}: choose between 0 and 1; for none or all --storage raw or jpeg")
+    return Settings(max_side, storage, quality, jpeg_share)
+
+
+def _is_current(path: Path, origin: dict, skip_broken: bool) -> bool:
+    """Whether the file was made from this origin; raises where it was made otherwise, so that none is overwritten."""
+    if not path.exists():
+        return False
+    mend = "remove it or choose another OUT"
+    beside = path.with_suffix(".json")
+    try:
+        record = json.loads(beside.read_bytes())
+        differing = [key for key, value in origin.items() if record[key] != value]
+        size, skipped = record["bytes"], record["skipped"]
+    except (OSError, ValueError, KeyError, TypeError):
+        raise UserError(f"{path}: is there, but no {beside.name} tells what it was made from; {mend}") from None
+    if differing:
+        raise UserError(f"{path}: was made with another {' and '.join(differing)}; {mend}")
+    if path.stat().st_size != size:
+        raise UserError(f"{path}: is not as long as {beside.name} records; {mend}")
+    if skipped and not skip_broken:
+        raise UserError(f"{path}: lacks {len(skipped)} broken images; give --skip-broken, or {mend}")
+    return True
+
+
+def _try(split: Split, settings: Settings, i: int) -> Encoded | str:
+    """Image i as it is stored, or why it is broken."""
+    name: Path | str = f"{split.name} image {i}"
+    try:
+        item = split.item(i)
+        name = item if isinstance(item, Path) else name
+        return encode(item, settings, i)
+    except Exception as error:  # PIL's decoders raise of every kind
+        return f"{name} ({' '.join(str(error).split())[:200] or type(error).__name__})"
+
+
+def _partial(split: Split, out: Path, settings: Settings) -> Partial:
+    made_by = {"timecat": __version__, "pillow": PIL.__version__}  # of another Pillow the JPEGs may differ
+    key = asdict(settings) | {"fingerprint": split.fingerprint, "page_size": MIN_PAGE_SIZE} | made_by
+    return Partial(out / f"{split.name}.beton", key, split.labels, lambda i: _try(split, settings, i))
+
+
+def _check_space(
+    splits: Sequence[Split], partials: Sequence[Partial], out: Path, settings: Settings, workers: int
+) -> str:
+    """The line that tells the size of what is written; raises where less is free than is still to come."""
+    sizes = [_estimate(split, settings, workers) for split in splits]
+    need = sum(size * (1 - p.done / len(p.rows)) for size, p in zip(sizes, partials, strict=True))
+    free = shutil.disk_usage(out).free
+    if need > free:
+        mend = "free some, choose another OUT or give a smaller --max-side"
+        raise UserError(f"{out}: about {_size(need)} are needed and {_size(free)} are free; {mend}")
+    names, count = ", ".join(split.name for split in splits), sum(len(split.labels) for split in splits)
+    return f"{names}: {count:,} images, about {_size(sum(sizes))} (sampled), {_size(free)} free"
+
+
+def _estimate(split: Split, settings: Settings, workers: int) -> float:
+    """About how many bytes a split takes, from 48 of its images, spread over it and really encoded."""
+    share = settings.jpeg_share
+    if share is not None:  # each as both: the average over which images are drawn
+        settings = replace(settings, storage="jpeg", jpeg_share=None)
+    chosen = np.unique(np.linspace(0, len(split.labels) - 1, SAMPLES).astype(int)).tolist()
+    with ThreadPoolExecutor(workers) as pool:
+        images = [image for image in pool.map(lambda i: _try(split, settings, i), chosen) if isinstance(image, Encoded)]
+    raw = np.array([image.height * image.width * 3 for image in images] or [0])
+    stored = np.array([len(image.data) for image in images] or [0])
+    mean = np.mean(stored if share is None else share * stored + (1 - share) * raw)
+    gaps = 1 + mean / 2 / MIN_PAGE_SIZE  # on average half an image is left free at the end of a page
+    return MIN_PAGE_SIZE + len(split.labels) * (mean * gaps + 48)
+
+
+def _encode_all(
+    encode_one: Callable[[int], Encoded | str], start: int, count: int, chunk: int, workers: int
+) -> Iterator[Encoded | str]:
+    """Images `start` to `count` in order, or in a broken one's place why; threads keep a few chunks ahead."""
+
+    def encode_chunk(first: int) -> list[Encoded | str]:
+        return [encode_one(i) for i in range(first, min(first + chunk, count))]
+
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="write")
+    try:
+        ahead: deque = deque()
+        for first in range(start, count, chunk):
+            ahead.append(pool.submit(encode_chunk, first))
+            if len(ahead) > 2 * workers:
+                yield from ahead.popleft().result()
+        while ahead:
+            yield from ahead.popleft().result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _write_split(
+    split: Split,
+    partial: Partial,
+    origin: dict[str, object],
+    skip_broken: bool,
+    workers: int,
+    progress: bool,
+    report: Callable[[str], None],
+) -> None:
+    """Write what is missing of one .beton, and its JSON."""
+    name, count, start = partial.path.name, len(split.labels), time.monotonic()
+    before, broken = partial.done, partial.broken
+    if before:
+        report(f"{name}: going on after {before:,} of {count:,} images")
+    with (
+        bar(name, count, "images", before) if progress else nullcontext(lambda count: None) as advance,
+        closing(_encode_all(partial.encode, before, count, 4 if split.files else 256, workers)) as images,
+    ):
+        for image in images:
+            if not skip_broken and len(broken) >= MAX_BROKEN:
+                break
+            partial.add(image)
+            advance(1)
+    if broken and not skip_broken:
+        number = f"{len(broken)} or more" if len(broken) >= MAX_BROKEN else str(len(broken))
+        mend = "--skip-broken leaves them out and goes on from here"
+        raise UserError(f"{split.name}: broken images, {number}: {', '.join(broken[:3])}; {mend}")
+    staged = partial.finish()
+    record = origin | _record(split, partial.rows, broken) | _content(staged)
+    # The JSON before the .beton gets its name: a kill in between leaves a split that is still to be finished.
+    files.write_json(partial.path.with_suffix(".json"), record)
+    partial.publish()
+    if broken:
+        say(f"warning: {name}: left out {len(broken)} broken images: {', '.join(broken[:3])}, ...", error=True)
+    what = f"{record['images']:,} images of {len(split.classes)} classes, {_size(record['bytes'])}"
+    report(f"{name}: {what}, {(count - before) / (time.monotonic() - start):,.0f} images/s")
+
+
+def _record(split: Split, rows: np.ndarray, broken: list[str]) -> dict[str, object]:
+    """What the JSON of a split says of its images."""
+    good = rows["size"] > 0
+    per_class = np.bincount(split.labels[good], minlength=len(split.classes))
+    images, kept = int(good.sum()), int(rows["kept"].sum())
+    sides = {side: {"min": int(rows[side][good].min()), "max": int(rows[side].max())} for side in ("height", "width")}
+    return {
+        "split": split.name,
+        "fingerprint": split.fingerprint,
+        "images": images,
+        "classes": list(split.classes),
+        "per_class": {"min": int(per_class.min()), "max": int(per_class.max())},
+        "kept_jpegs": kept,
+        "converted": images - kept,
+        "skipped": broken,
+        **sides,
+    }
+
+
+def _content(path: Path) -> dict[str, object]:
+    return {"bytes": path.stat().st_size, "sha256": files.sha256(path), "timecat": __version__}
+
+
+def _size(count: float) -> str:
+    for scale, unit in ((1e12, "TB"), (1e9, "GB")):
+        if count >= scale:
+            return f"{count / scale:,.1f} {unit}"
+    return f"{count / 1e6:,.0f} MB"

@@ -1,0 +1,306 @@
+"""Members' features of a data set, computed once: one decode of each image serves all members and all devices share.
+
+    <study>/features/<data>/<part>/<member>_<step>.npy
+
+A part is a set of images in one view: `test`; `train` in the evaluation view; or, with augmented views,
+`train_view<k>` for each and `heldout` in the evaluation view.
+"""
+
+import hashlib
+import multiprocessing
+import os
+import shutil
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from timecat import files
+from timecat.data.datamodule import ImageData
+from timecat.errors import UserError
+from timecat.features.file import FeatureFile
+from timecat.heads.sweep import ProbeConfig
+from timecat.networks.resnet import resnet_from_state
+from timecat.networks.weights import read_weights
+from timecat.process import PARENT, cores, die_with_parent
+from timecat.progress_bar import bar
+from timecat.study.study import Run, Study
+from timecat.terminal import say
+
+Member = tuple[Run, int]
+
+
+@dataclass(frozen=True)
+class Part:
+    """Images of one file in one view.
+
+    Attributes:
+        name: its directory.
+        split: of the data, `train` or `test`.
+        view: 0 for the evaluation view, else the number of the augmented one.
+        indices: samples of the split, int64, ascending.
+    """
+
+    name: str
+    split: str
+    view: int
+    indices: np.ndarray
+
+
+def parts(data: ImageData, views: int) -> dict[str, Part]:
+    """What a probe reads, by name; the largest first."""
+    fit, held = data.split()
+    train = np.sort(np.concatenate([fit, held]))
+    test = Part("test", "test", 0, np.arange(len(data.beton("test")), dtype=np.int64))
+    if not views:
+        found = [Part("train", "train", 0, train), test]
+    else:
+        drawn = [Part(f"train_view{view}", "train", view, train) for view in range(1, views + 1)]
+        found = [*drawn, Part("heldout", "train", 0, held), test]
+    return {part.name: part for part in found}
+
+
+@dataclass
+class Work:
+    """Shards to compute on one device: that of process `rank`."""
+
+    rank: int
+    part: Part
+    snapshots: tuple[Path, ...]
+    arrays: tuple[FeatureFile, ...]
+    shards: list[int]
+    device: str
+    config: ProbeConfig
+
+
+class FeatureStore:
+    """Features of one data set, of every member of a study.
+
+    Args:
+        name: of the data set.
+        data: what the images are and how they are seen.
+        make_data: gives `data` in another process.
+        devices: where the backbones run, a process each where there are several.
+    """
+
+    def __init__(
+        self,
+        study: Study,
+        name: str,
+        data: ImageData,
+        config: ProbeConfig,
+        devices: list[str],
+        make_data: Callable[[], ImageData],
+    ) -> None:
+        self.study, self.name, self.data, self.config = study, name, data, config
+        self.devices, self.make_data = devices, make_data
+        self.parts = parts(data, config.views)
+        self._keys = {part.name: self._key_of(part) for part in self.parts.values()}
+
+    def _key_of(self, part: Part) -> dict[str, Any]:
+        data, beton = self.data, self.data.beton(part.split)
+        view = data.train_view if part.view else data.eval_view
+        return {
+            "data": [beton.fingerprint(), beton.sample_hash()],
+            "images": hashlib.sha256(part.indices.tobytes()).hexdigest(),
+            "view": str(view),
+            **({"draw": part.view, "seed": data.seed} if part.view else {}),
+            "resolution": data.resolution,
+            "mean": data.mean.tolist(),
+            "std": data.std.tolist(),
+            "precision": self.config.precision,
+            "storage": self.config.storage,
+        }
+
+    def labels(self, part: Part) -> np.ndarray:
+        return self.data.beton(part.split).labels[part.indices]
+
+    def key(self, part: Part, member: Member) -> dict[str, Any]:
+        """What features are a function of: the weights' hash, the data's, the view, the types."""
+        run, step = member
+        done = files.read_json(self.study.directory / run.name / "done.json") or {}
+        weights = done.get("snapshots", {}).get(str(step))
+        if weights is None:
+            raise UserError(f"{self.study.snapshot_path(run, step)}: not trained yet; run `timecat fit` first")
+        return {"weights": weights, **self._keys[part.name]}
+
+    def array(self, part: Part, member: Member, width: int) -> FeatureFile:
+        run, step = member
+        path = self.study.directory / "features" / self.name / part.name / f"{run.name}_{step}.npy"
+        return FeatureFile(path, self.key(part, member), len(part.indices), width, self.config.storage)
+
+    def load(self, part: Part, member: Member, width: int) -> Tensor:
+        """The memory-mapped features (images, width) of one member."""
+        return self.array(part, member, width).load()
+
+    def extract(self, members: list[tuple[Member, int]]) -> int:
+        """Compute what is missing, in one pass over each part's images for all members whose weights fit in memory.
+
+        Args:
+            members: with the number of their features.
+
+        Returns:
+            How many images went through a backbone.
+
+        Raises:
+            UserError: a snapshot is missing or is not what was trained, features are not finite, the disk is full.
+        """
+        missing = {
+            part.name: [
+                (self.study.snapshot_path(*member), array)
+                for member, width in members
+                if not (array := self.array(part, member, width)).is_complete()
+            ]
+            for part in self.parts.values()
+        }
+        if not any(missing.values()):
+            return 0
+        self._check_snapshots({path: array.key["weights"] for found in missing.values() for path, array in found})
+        self._check_disk([array for found in missing.values() for _, array in found])
+        return self._extract([(self.parts[name], found) for name, found in missing.items()])
+
+    def _check_snapshots(self, hashes: dict[Path, str]) -> None:
+        for path, told in hashes.items():
+            if not path.is_file():
+                raise UserError(f"{path}: no such snapshot; train it with `timecat fit`")
+            if files.sha256(path) != told:
+                raise UserError(f"{path}: is not the file that done.json beside it tells of; train it in a new study")
+
+    def _check_disk(self, arrays: list[FeatureFile]) -> None:
+        directory = self.study.directory / "features"
+        directory.mkdir(exist_ok=True)
+        needed = sum(array.bytes for array in arrays if len(array.missing()) == array.shards)
+        free = shutil.disk_usage(directory).free
+        if needed > free:
+            raise UserError(
+                f"{directory}: the features of {self.name} need {needed / 1e9:.3g} GB, {free / 1e9:.3g} GB are free; "
+                "make room, or choose another study.root or probe.storage"
+            )
+
+    def _extract(self, missing: list[tuple[Part, list[tuple[Path, FeatureFile]]]]) -> int:
+        count, works = len(self.devices), []
+        room = self.config.memory_gb * 1e9
+        for part, found in missing:
+            while found:
+                sizes = np.cumsum([path.stat().st_size for path, _ in found])
+                fit = max(1, int((sizes <= room).sum()))  # members that are on a device at once
+                (paths, arrays), found = zip(*found[:fit], strict=True), found[fit:]
+                for array in arrays:
+                    array.begin()
+                shards = sorted({shard for array in arrays for shard in array.missing()})
+                works += [
+                    Work(rank, part, paths, arrays, shards[rank::count], self.devices[rank], self.config)
+                    for rank in range(count)
+                ]
+        arrays = [array for work in works if work.rank == 0 for array in work.arrays]
+        images = sum(array.rows(shard).stop - array.rows(shard).start for array in arrays for shard in array.missing())
+        started = time.monotonic()
+        with bar(f"features of {self.name}", images, "images") as advance:
+            if count == 1:
+                for work in works:
+                    compute(work, self.data, advance)
+            else:
+                self._in_processes(works, advance)
+        for array in arrays:
+            array.finish()
+        snapshots, seconds = len({path for _, found in missing for path, _ in found}), time.monotonic() - started
+        say(f"features of {self.name}: {images:,} forward passes of {snapshots} snapshots in {seconds:,.0f} s")
+        return images
+
+    def _in_processes(self, works: list[Work], advance: Callable[[int], None]) -> None:
+        """A process for each device; the first error ends them all."""
+        context = multiprocessing.get_context("spawn")  # FFCV and CUDA do not survive a fork
+        counter = context.Value("q", 0)
+        count = len(self.devices)
+        threads = max(1, cores() // count)
+        with ProcessPoolExecutor(count, context, _start, (counter, threads, os.getpid())) as pool:
+            jobs: list[Future[None]] = [
+                pool.submit(_compute, [work for work in works if work.rank == rank], self.make_data)
+                for rank in range(count)
+            ]
+            seen = 0
+            try:
+                while True:
+                    done, running = wait(jobs, timeout=0.5)
+                    advance(counter.value - seen)
+                    seen = counter.value
+                    for job in done:
+                        job.result()
+                    if not running:
+                        return
+            except BaseException as error:
+                for process in list(pool._processes.values()):  # a pool can be told to end only from Python 3.14 on
+                    process.kill()
+                if isinstance(error, BrokenProcessPool):
+                    raise UserError(
+                        f"features of {self.name}: a process was killed (memory?); the same command goes on from there"
+                    ) from None
+                raise
+
+
+_counter: Any = None
+
+
+def _start(counter: Any, threads: int, parent: int) -> None:
+    global _counter
+    os.environ[PARENT] = str(parent)
+    die_with_parent(1)
+    torch.set_num_threads(threads)
+    _counter = counter
+
+
+def _compute(works: list[Work], make_data: Callable[[], ImageData]) -> None:
+    def advance(count: int) -> None:
+        with _counter.get_lock():
+            _counter.value += count
+
+    data = make_data()
+    data.workers = data.workers or torch.get_num_threads()
+    for work in works:
+        compute(work, data, advance)
+
+
+@torch.inference_mode()
+def compute(work: Work, data: ImageData, advance: Callable[[int], None]) -> None:
+    """Compute and store the shards of `work` that each array misses."""
+    device = torch.device(work.device)
+    if not work.shards:
+        return
+    networks = [load_backbone(path, device) for path in work.snapshots]
+    forwards = [torch.compile(n.features) if work.config.compile else n.features for n in networks]
+    half = torch.autocast(device.type, torch.bfloat16, enabled=work.config.precision == "bfloat16")
+    storage = getattr(torch, work.config.storage)
+    missing = [set(array.missing()) for array in work.arrays]
+    for shard in work.shards:
+        wanted = [index for index, shards in enumerate(missing) if shard in shards]
+        found: list[list[Tensor]] = [[] for _ in wanted]
+        indices = work.part.indices[work.arrays[0].rows(shard)]
+        batches = data.view_loader(work.part.split, indices, work.part.view, pin=device.type == "cuda")
+        with closing(batches) as loader, half:
+            for images, *_ in loader:
+                images = data.normalise(images.to(device, non_blocking=True))
+                for index, features in zip(wanted, found, strict=True):
+                    features.append(forwards[index](images).float())
+                advance(len(images) * len(wanted))
+        for index, features in zip(wanted, found, strict=True):
+            stored = torch.cat(features).to(storage)
+            if not torch.isfinite(stored).all():
+                why = "the member diverged: train it with a lower model.lr in another study"
+                if torch.isfinite(torch.cat(features)).all():
+                    why = "they are too large for float16: set probe.storage to bfloat16"
+                raise UserError(f"{work.snapshots[index]}: its features are not finite; {why}")
+            work.arrays[index].write(shard, stored.cpu())
+
+
+def load_backbone(path: Path, device: torch.device) -> nn.Module:
+    """A snapshot's network, frozen, in eval mode and channels_last."""
+    network = resnet_from_state(read_weights(path), str(path))
+    return network.to(device, memory_format=torch.channels_last).eval().requires_grad_(False)

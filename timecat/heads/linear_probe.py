@@ -1,0 +1,86 @@
+"""The LightningModule of linear probing on images: the reference that the fast path on stored features agrees with."""
+
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Tensor, nn
+
+from timecat.members.metrics import ClassifierMetrics
+from timecat.networks.cat import FrozenCat
+
+EPOCHS = 28
+MILESTONES = (8 / 28, 16 / 28, 24 / 28)  # of the epochs, where the learning rate is divided by 10
+
+
+MOMENTUM = 0.9
+
+
+def initial_weight(classes: int, features: int, seed: int) -> Tensor:
+    """The linear layer's first weight (classes, features): N(0, 0.01), a function of the seed."""
+    return 0.01 * torch.randn(classes, features, generator=torch.Generator().manual_seed(seed))
+
+
+def learning_rate(lr: float, epoch: int, epochs: int) -> float:
+    """The paper's schedule at any length: /10 at epochs 8, 16 and 24 of 28 (arXiv 2506.18221)."""
+    return lr * 0.1 ** sum(epoch >= round(share * epochs) for share in MILESTONES)
+
+
+class LinearProbe(L.LightningModule):
+    """BatchNorm1d and a linear layer on a frozen cat, as in arXiv 2506.18221: SGD with nesterov momentum 0.9.
+
+    Weight decay is on the linear layer's weight and bias, none on the BatchNorm; the weight starts at N(0, 0.01).
+
+    Args:
+        snapshots: the cat's members, as FrozenCat takes them.
+        num_classes: classes of the probe's data.
+        lr: at the start; /10 at 8/28, 16/28 and 24/28 of the epochs.
+        weight_decay: of the linear layer.
+    """
+
+    def __init__(self, snapshots: list[str], num_classes: int, lr: float = 0.01, weight_decay: float = 1e-4) -> None:
+        super().__init__()
+        self.save_hyperparameters()
+        self.cat = FrozenCat(snapshots)
+        self.norm = nn.BatchNorm1d(self.cat.num_features)
+        self.linear = nn.Linear(self.cat.num_features, num_classes)
+        with torch.no_grad():  # the weight that the fast path starts from
+            self.linear.weight.copy_(initial_weight(num_classes, self.cat.num_features, torch.initial_seed()))
+        nn.init.zeros_(self.linear.bias)
+        self.metrics = ClassifierMetrics(num_classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits (b, num_classes) of normalised images (b, 3, h, w)."""
+        return self.linear(self.norm(self.cat(images)))
+
+    def training_step(self, batch: tuple[Tensor, ...], batch_index: int) -> Tensor:
+        images, labels, *_ = batch
+        loss = nn.functional.cross_entropy(self(images), labels)
+        self.log("train/loss", loss)
+        return loss
+
+    def validation_step(self, batch: tuple[Tensor, ...], batch_index: int) -> None:
+        images, labels, *_ = batch
+        self.metrics.update(self(images), labels)
+
+    test_step = validation_step
+
+    def on_validation_epoch_end(self) -> None:
+        self.metrics.log(self, "val")
+
+    def on_test_epoch_end(self) -> None:
+        self.metrics.log(self, "test")
+
+    def predict_step(self, batch: tuple[Tensor, ...], batch_index: int) -> Tensor:
+        """The cat's features (b, num_features)."""
+        return self.cat(batch[0])
+
+    def configure_optimizers(self) -> Any:
+        groups = [
+            {"params": self.norm.parameters(), "weight_decay": 0.0},
+            {"params": self.linear.parameters(), "weight_decay": self.hparams.weight_decay},
+        ]
+        optimizer = torch.optim.SGD(groups, self.hparams.lr, momentum=MOMENTUM, nesterov=True)
+        epochs = self.trainer.max_epochs
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda epoch: learning_rate(1.0, epoch, epochs))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "epoch"}}

@@ -1,0 +1,151 @@
+"""What a member leaves on disk: checkpoints to go on from, snapshot_<step>.pt for cats, done.json at the end."""
+
+import io
+import os
+import time
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+import torch.distributed
+from torch import Tensor
+
+from timecat import files
+from timecat.cluster.stop import Stop
+from timecat.errors import UserError
+from timecat.process import is_first_rank
+from timecat.study.progress import DONE
+from timecat.study.study import Run
+from timecat.terminal import say
+
+CHECKPOINT = "last.ckpt"
+PREVIOUS = "previous.ckpt"
+TEMPORARY = f".{CHECKPOINT}.tmp"
+
+
+class Stopped(Exception):
+    """The training stopped because it was asked to; its checkpoint lies on disk."""
+
+
+def save_snapshot(path: Path, state: dict[str, Tensor]) -> None:
+    """Write a state dict whole or not at all; equal tensors give equal bytes, whatever the file's name."""
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    files.write_bytes(path, buffer.getvalue())
+
+
+def newest_checkpoint(directory: Path) -> tuple[Path, int] | None:
+    """The newest checkpoint that loads, and its step; None where nothing was saved yet.
+
+    Raises:
+        UserError: there are checkpoints, and none loads.
+    """
+    wrong = []
+    for path in (directory / CHECKPOINT, directory / PREVIOUS):
+        if not path.exists():
+            continue
+        try:
+            step = _step(path)
+        except Exception as error:  # whatever torch and zipfile make of a damaged file
+            wrong.append(f"{path.name} ({' '.join(str(error).split())[:150] or type(error).__name__})")
+            continue
+        if wrong and is_first_rank():
+            say(f"timecat: {directory}: {wrong[0]} does not load; going on from {path.name}", error=True)
+        return path, step
+    if wrong:
+        raise UserError(
+            f"{directory}: {' and '.join(wrong)} cannot be read; put one back from a backup, or move the directory "
+            "away to train this member from its start"
+        )
+    return None
+
+
+def _step(path: Path) -> int:
+    with zipfile.ZipFile(path) as archive:  # torch.load does not look at the checksums
+        if (broken := archive.testzip()) is not None:
+            raise ValueError(f"the checksum of {broken} is wrong")
+    return torch.load(path, mmap=True, weights_only=True)["global_step"]
+
+
+class Checkpoint(L.Callback):
+    """Snapshots at the plan's steps, a checkpoint every few minutes and when `stop` is set, a marker at the end."""
+
+    def __init__(self, directory: Path, run: Run, minutes: float, batch_size: int, stop: Stop) -> None:
+        self.directory, self.run, self.seconds, self.stop = directory, run, 60 * minutes, stop
+        self.batch_size = batch_size
+        self.saved_at = time.monotonic()
+        self.step = -1
+        self.group: Any = None
+
+    def on_train_start(self, trainer: L.Trainer, member: L.LightningModule) -> None:
+        if trainer.world_size > 1:
+            # over gloo, so that agreeing costs a message and no wait for the device
+            self.group = torch.distributed.new_group(backend="gloo")
+            steps = [0] * trainer.world_size
+            torch.distributed.all_gather_object(steps, trainer.global_step, group=self.group)
+            if len(set(steps)) > 1:
+                raise UserError(f"{self.directory}: its processes read checkpoints of different steps, {steps}")
+
+    def on_train_batch_end(self, trainer: L.Trainer, member: L.LightningModule, *_: Any) -> None:
+        step = trainer.global_step
+        if step == self.step:  # a batch of an accumulated step
+            return
+        self.step = step
+        if step in self.run.snapshots:
+            state = member.snapshot()  # on every rank: it may read batches
+            if trainer.is_global_zero:
+                save_snapshot(self.directory / f"snapshot_{step}.pt", state)
+        if step == self.run.steps:
+            self.save(trainer)  # here, not at the end of training, where Lightning has let go of the loader's position
+            return
+        level, late = self.agreed()
+        if level or late:
+            self.save(trainer)
+            self.publish(trainer)
+        if level:
+            raise Stopped(f"stopped at step {step:,} of {self.run.steps:,}")
+
+    def agreed(self) -> tuple[int, bool]:
+        """What all processes of the member make of their signals and clocks: the strongest request, whether to save."""
+        late = time.monotonic() - self.saved_at > self.seconds
+        if self.group is None:
+            return self.stop.level, late
+        asked = torch.tensor([self.stop.level, int(late)])
+        torch.distributed.all_reduce(asked, torch.distributed.ReduceOp.MAX, group=self.group)
+        self.stop.level = int(asked[0])
+        return self.stop.level, bool(asked[1])
+
+    def save(self, trainer: L.Trainer) -> None:
+        """Save under a temporary name; `publish` renames it, so a kill leaves the last checkpoint or this one."""
+        trainer.save_checkpoint(self.directory / TEMPORARY)
+        self.saved_at = time.monotonic()
+
+    def publish(self, trainer: L.Trainer) -> None:
+        """Make it the newest of two; a kill between the renames leaves the one before it, as `previous`."""
+        if not trainer.is_global_zero:
+            return
+        with (self.directory / TEMPORARY).open("rb") as file:
+            os.fsync(file.fileno())
+        if (self.directory / CHECKPOINT).exists():
+            os.replace(self.directory / CHECKPOINT, self.directory / PREVIOUS)
+        os.replace(self.directory / TEMPORARY, self.directory / CHECKPOINT)
+
+    def on_train_end(self, trainer: L.Trainer, member: L.LightningModule) -> None:
+        if trainer.global_step < self.run.steps:
+            return
+        if trainer.is_global_zero:
+            paths = {step: self.directory / f"snapshot_{step}.pt" for step in self.run.snapshots}
+            metrics = {key: float(value) for key, value in trainer.callback_metrics.items() if key.startswith("val/")}
+            files.write_json(
+                self.directory / DONE,
+                {
+                    "step": self.run.steps,
+                    "images": self.run.steps * self.batch_size,
+                    "seed": self.run.seed,
+                    "metrics": metrics,
+                    "snapshots": {str(step): files.sha256(path) for step, path in paths.items() if path.exists()},
+                },
+            )
+        self.publish(trainer)  # after the marker; a run that is longer in a later plan goes on from here

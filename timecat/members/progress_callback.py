@@ -1,0 +1,68 @@
+"""Measures and logs a member's loss, learning rate, images and images/s; the only host synchronisation of a step."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+
+from timecat.study import progress
+from timecat.study.study import Run
+
+
+class ProgressCallback(L.Callback):
+    """TensorBoard every `log_every_n_steps`, progress.json at most once a second."""
+
+    def __init__(self, directory: Path, run: Run, batch_size: int) -> None:
+        self.directory, self.run, self.batch_size = directory, run, batch_size
+        self.loss: float | None = None
+        self.rate: float | None = None
+
+    def on_train_start(self, trainer: L.Trainer, member: L.LightningModule) -> None:
+        self.logged_step, self.logged_at, self.paused = trainer.global_step, time.monotonic(), 0.0
+        self.written_at = 0.0
+        self._write(trainer)
+
+    def on_validation_start(self, trainer: L.Trainer, member: L.LightningModule) -> None:
+        self.paused_at = time.monotonic()
+
+    def on_validation_end(self, trainer: L.Trainer, member: L.LightningModule) -> None:
+        if trainer.state.fn == "fit":
+            self.paused += time.monotonic() - self.paused_at
+
+    def on_train_batch_end(self, trainer: L.Trainer, member: L.LightningModule, *_: Any) -> None:
+        step = trainer.global_step
+        steps = step - self.logged_step
+        if steps and (step % trainer.log_every_n_steps == 0 or step == self.run.steps):
+            batches = steps * trainer.accumulate_grad_batches
+            mean = trainer.strategy.reduce(member.loss_sum.clone(), reduce_op="mean")  # over all processes
+            self.loss = float(mean) / batches  # waits for the device
+            member.loss_sum.zero_()
+            now = time.monotonic()
+            self.rate = steps * self.batch_size / max(now - self.logged_at - self.paused, 1e-9)
+            lr = (
+                trainer.optimizers[0].param_groups[0].get("scheduled_lr") or trainer.optimizers[0].param_groups[0]["lr"]
+            )
+            trainer.logger.log_metrics(
+                {
+                    "train/loss": self.loss,
+                    "train/lr": lr,
+                    "train/images": float(step * self.batch_size),
+                    "train/images_per_sec": self.rate,
+                },
+                step,
+            )
+            self.logged_step, self.logged_at, self.paused = step, now, 0.0
+            if now - self.written_at > 1.0:
+                self._write(trainer)
+
+    def on_train_end(self, trainer: L.Trainer, member: L.LightningModule) -> None:
+        self._write(trainer)
+
+    def on_exception(self, trainer: L.Trainer, member: L.LightningModule, exception: BaseException) -> None:
+        self._write(trainer)
+
+    def _write(self, trainer: L.Trainer) -> None:
+        if trainer.is_global_zero:
+            progress.write(self.directory, self.run, trainer.global_step, self.loss, self.rate)
+        self.written_at = time.monotonic()

@@ -1,0 +1,42 @@
+"""What this process is: its cores, its rank among those that train a member, and the parent that it ends with."""
+
+import ctypes
+import os
+import signal
+import sys
+
+PARENT = "TIMECAT_PARENT"  # an environment variable: the process that this one must not outlive
+
+
+def in_slurm_step() -> bool:
+    """Whether srun started this process; a batch script's own commands have SLURM's variables too."""
+    return "SLURM_STEP_ID" in os.environ
+
+
+def cores() -> int:
+    """SLURM's --cpus-per-task where srun started this process (not every cluster binds tasks to them), else those that
+    the kernel lets it run on.
+
+    Sums depend on the number of threads, so that a member that goes on on another node must compute with as many.
+    """
+    given = os.environ.get("SLURM_CPUS_PER_TASK", "") if in_slurm_step() else ""
+    return int(given) if given.isdigit() and int(given) else len(os.sched_getaffinity(0))
+
+
+def is_first_rank() -> bool:
+    """Whether this process speaks for its member, where several train it by DDP."""
+    keys = ("RANK", *(["SLURM_PROCID"] if in_slurm_step() else []), "LOCAL_RANK")
+    return next((os.environ[key] for key in keys if key in os.environ), "0") == "0"
+
+
+def die_with_parent(status: int) -> None:
+    """A killed parent that set PARENT takes this process along (Linux's PR_SET_PDEATHSIG), also if it died already.
+
+    Args:
+        status: to exit with in that case.
+    """
+    parent = os.environ.pop(PARENT, None)  # not for the processes that DDP starts
+    if parent is not None:
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+        if os.getppid() != int(parent):
+            sys.exit(status)
