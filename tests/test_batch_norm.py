@@ -21,7 +21,7 @@ def trained(digits):
     from timecat.members.optim import ScheduleFreeAdamW
 
     data = ImageData(
-        "train.beton", root=str(digits), view="small", resolution=28, holdout=0.2, batch_size=64, padding=2
+        train="train.beton", root=str(digits), view="small", resolution=28, holdout=0.2, batch_size=64, padding=2
     )
     results = {}
     for mend in ("none", "third_step"):

@@ -17,7 +17,6 @@ import yaml
 
 from tests.private_slurm import PrivateSlurm, missing_programs, wait_until
 from tests.test_fit import ONE_CYCLE, SCHEDULE_FREE, snapshots, write_config
-from timecat.config import read_config
 from timecat.study.study import Study
 
 FOUR = {"cat4": {"members": 4, "steps": 600}}
@@ -44,7 +43,7 @@ class OnCluster:
 
     def __init__(self, slurm: PrivateSlurm, config: str) -> None:
         self.slurm, self.config = slurm, config
-        self.directory = Study(read_config([config])).directory
+        self.directory = Study.read([config]).directory.path
 
     def command(self, *arguments: str) -> list[str]:
         return [sys.executable, "-m", "timecat", arguments[0], "--config", self.config, *arguments[1:]]
@@ -126,8 +125,9 @@ def test_members_share_no_directory_no_seed_and_no_order(whole):
     for path in directories:  # each has its own checkpoint and events, whatever SLURM's rank is
         assert (path / "last.ckpt").exists() and len(list(path.glob("events.*"))) == 1
     assert len({snapshots(path)["snapshot_600.pt"] for path in directories}) == 4
-    cli = StudyCLI(["--config", whole.config])
-    loaders = [cli.instantiate(run)[1].train_dataloader() for run in Study(read_config([whole.config])).runs]
+    study = Study.read([whole.config])
+    cli = StudyCLI(study)
+    loaders = [cli.instantiate(plan)[1].train_dataloader() for plan in study.members]
     assert len({loader.order().tobytes() for loader in loaders}) == 4
 
 

@@ -1,6 +1,7 @@
 """The shipped configs: what they say they train, and one step of the paper's at full size."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,8 @@ import torch
 import yaml
 
 from timecat.cli import main
-from timecat.config import read_config
+from timecat.config.files import ProbeFile
+from timecat.data.views import eval_view, train_view
 from timecat.errors import UserError
 from timecat.networks.weights import read_weights
 from timecat.study.study import Study
@@ -22,52 +24,44 @@ def test_every_studys_members_are_what_the_config_says(path):
     """LightningCLI takes every key and makes the module of each kind of member."""
     from timecat.members.trainer import StudyCLI
 
-    study = Study(read_config([path]))
-    cli = StudyCLI(["--config", path])
-    kinds = {json.dumps([run.model, run.steps]): run for run in study.runs}
-    for run in list(kinds.values())[:3]:
-        member, data, trainer = cli.instantiate(run)
-        given = {**study.config["model"], **run.model}
-        scale = data.batch_size / given["lr_batch_size"] if "lr_batch_size" in given else 1
-        assert member.hparams.lr == pytest.approx(given["lr"] * scale)
-        assert (member.hparams.steps, data.steps, data.seed) == (run.steps, run.steps, run.seed)
-        assert member.network.width == given.get("width", 64)
-        assert trainer["check_val_every_n_epoch"] is None
-        if "batch_norm" in given:
-            assert member.network.bn1.track_running_stats == (given["batch_norm"] != "third_step")
+    study = Study.read([path])
+    cli = StudyCLI(study)
+    kinds = {(plan.model.width, plan.steps): plan for plan in study.members}
+    for plan in list(kinds.values())[:3]:
+        member, data = cli.instantiate(plan)
+        assert member.hparams == asdict(plan.model)
+        assert (data.config.steps, data.seed) == (plan.steps, plan.seed)
+        assert member.network.width == plan.model.width
+        assert member.network.bn1.track_running_stats == (plan.model.batch_norm != "third_step")
+        trainer = cli.trainer_of_member(callbacks=[], accelerator="cpu", precision="32-true", logger=False)
+        assert trainer.check_val_every_n_epoch is None
 
 
 @pytest.mark.parametrize("path", PROBES)
 def test_every_probe_is_read_by_the_fast_path_and_by_lightning(path):
-    from timecat.members.trainer import ProbeSettings
-
-    settings, config = ProbeSettings.read(path), yaml.safe_load(Path(path).read_text())
-    assert settings.heads()["weight_decays"] == config["probe"]["weight_decays"]
-    assert config["model"]["weight_decay"] in settings.probe.weight_decays
+    probe, config = ProbeFile.read(path), yaml.safe_load(Path(path).read_text())
+    assert probe.probe.weight_decays == config["probe"]["weight_decays"]
+    assert probe.model.weight_decay in probe.probe.weight_decays
     assert config["data"]["test"] != config["data"]["train"]
     assert f"--config {path}" in Path(path).read_text()
-    assert any(path in Study(read_config([study])).probes for study in STUDIES), "no study probes it"
+    assert any(path in Study.read([study]).file.study.probes for study in STUDIES), "no study probes it"
 
 
 def test_the_paper_s_probes_have_the_paper_s_grids_and_views():
-    from timecat.members.trainer import ProbeSettings
-
-    probes = {
-        Path(path).stem: ProbeSettings.read(path) for path in PROBES if Path(path).parent.parent.name == "configs"
-    }
+    probes = {Path(path).stem: ProbeFile.read(path) for path in PROBES if Path(path).parent.parent.name == "configs"}
     for name, classes, decays in (
         ("imagenet", 1000, [1e-4, 5e-4]),
         ("inat18", 8142, [1e-6, 1e-5, 1e-4]),
         ("cifar100", 100, [1e-4, 5e-4, 1e-3, 5e-3, 1e-2, 5e-2]),
         ("cifar10", 10, [1e-4, 5e-4, 1e-3, 5e-3, 1e-2, 5e-2]),
     ):
-        settings = probes[name]
-        assert (settings.classes, settings.epochs) == (classes, 28)
-        assert settings.grid == [(0.01, decay) for decay in decays]
+        probe = probes[name]
+        assert (probe.model.num_classes, probe.trainer.max_epochs) == (classes, 28)
+        assert probe.probe.grid(probe.model.lr) == [(0.01, decay) for decay in decays]
         cifar = name.startswith("cifar")
-        view = settings.data.train_view
+        view = train_view(probe.data)
         assert (view.crop, view.flip, view.scale) == ("resized", True, (0.8, 1.0) if cifar else (0.08, 1.0))
-        assert settings.data.eval_view.interpolation == view.interpolation == ("bicubic" if cifar else "area")
+        assert eval_view(probe.data).interpolation == view.interpolation == ("bicubic" if cifar else "area")
 
 
 @pytest.mark.parametrize(
@@ -78,13 +72,13 @@ def test_the_paper_s_probes_have_the_paper_s_grids_and_views():
         ("table1", "data.batch_size", 512, "2 x 200,000 steps x 512 = 204,800,000 images"),
         ("cat5", "study.cats.cat5.steps", 100_000, "5 x 100,000 steps x 1,024 = 512,000,000 images"),
         ("cat5", "data.batch_size", 2048, "5 x 80,000 steps x 2,048 = 819,200,000 images"),
-        ("cat1", "study.cats.cat1.members", 2, "2 x 450,000 steps x 1,024 = 921,600,000 images"),
+        ("table1", "study.cats.cat1.members", 2, "2 x 450,000 steps x 1,024 = 921,600,000 images"),
         ("fast/cat5", "study.cats.cat1.steps", 200_160, "1 x 200,160 steps x 1,024 = 204,963,840 images"),
     ],
 )
 def test_one_value_that_breaks_equal_budgets_is_refused_with_the_arithmetic(path, key, value, arithmetic):
     with pytest.raises(UserError) as error:
-        Study(read_config([f"configs/{path}.yaml"], {key: value}))
+        Study.read([f"configs/{path}.yaml"], {key: value})
     assert arithmetic in str(error.value), str(error.value)
 
 

@@ -134,12 +134,12 @@ def test_unknown_model_key(here):
     ("keys", "words"),
     [
         ({"modle": {"width": 8}}, ("tiny.yaml", "'modle'", "model")),
-        ({"study__stpes": 4}, ("study.stpes", "repetitions")),
+        ({"study__repetition": 4}, ("study.repetition", "did you mean repetitions?")),
         ({"study__cats__cat1__setps": 4}, ("study.cats.cat1.setps", "steps")),
         ({"trainer__max_steps": 4}, ("trainer.max_steps", "study.cats")),
         ({"trainer__accumulate_grad_batches": 4}, ("trainer.accumulate_grad_batches", "data.device_batch_size")),
         ({"study__name": None}, ("study.name",)),
-        ({"data__batch_size": None}, ("data.batch_size",)),
+        ({"data__train": None}, ("data.train is missing",)),
         (
             {"study__cats__cat4": {"members": 4, "steps": 2}},
             ("cat4's 4 x 2 steps x 32 = 256 images", "2.000 times", "cat1's 1 x 4 steps x 32 = 128 images", "1.125"),
@@ -194,7 +194,7 @@ def test_a_class_of_one_image_cannot_be_held_out(run):
 @pytest.mark.parametrize(
     ("keys", "words"),
     [
-        ({"model__lr": "fast"}, ("model.lr", "fast", "float")),
+        ({"model__lr": "fast"}, ("model.lr", "fast", "a number")),
         ({"model__optimizer": "adamm"}, ("model.optimizer", "adamm", "sgd")),
         ({"model__width": 12}, ("model.width 12", "8")),
         ({"model__num_classes": 5}, ("train.beton", "label 9", "model.num_classes")),
@@ -222,7 +222,7 @@ def test_values_that_only_training_can_judge(run, keys, words):
 
 
 def test_a_failed_attempt_does_not_bind_the_study(run, capfd):
-    run("fit", "--config", "tiny.yaml", "--data.holdout", "1.5", words=("train.beton", "1.5"))
+    run("fit", "--config", "tiny.yaml", "--data.holdout", "1.5", words=("data.holdout", "1.5", "below 1"))
     assert main(["fit", "--config", "tiny.yaml"]) == 0, capfd.readouterr().err
 
 
@@ -262,10 +262,10 @@ def test_a_snapshot_that_is_none(run, make, words):
     ("keys", "words"),
     [
         ({"data__holdout": 0.0}, ("probe.yaml", "data.holdout")),
-        ({"probe__weight_decay": [0.1]}, ("probe.yaml", "probe.weight_decay", "known are")),
-        ({"probe__weight_decays": []}, ("probe.yaml", "probe.weight_decays", "list of numbers")),
+        ({"probe__weight_decay": [0.1]}, ("probe.yaml", "probe.weight_decay", "did you mean weight_decays?")),
+        ({"probe__weight_decays": []}, ("probe.yaml", "probe.weight_decays", "different numbers")),
         ({"probe__weight_decays": [0.1, 0.1]}, ("probe.weight_decays", "different")),
-        ({"probe__lrs": 0.1}, ("probe.lrs", "list of numbers")),
+        ({"probe__lrs": 0.1}, ("probe.lrs", "a list")),
         ({"probe__storage": "float8"}, ("probe.storage", "float16, bfloat16, float32")),
         ({"probe__views": -1}, ("probe.views",)),
         ({"probe__memory_gb": 0}, ("probe.memory_gb", "above 0")),

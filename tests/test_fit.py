@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -15,8 +16,7 @@ import yaml
 
 from timecat.cli import main
 from timecat.cluster.stop import Stop
-from timecat.config import read_config
-from timecat.members.fit import train_member
+from timecat.members.train import train_member
 from timecat.study import progress
 from timecat.study.study import Study
 
@@ -75,19 +75,19 @@ def test_a_stopped_member_goes_on_to_the_same_bits(tmp_path, digits, model):
     results = []
     for name, stops in (("whole", []), ("stopped", [3, 21, 9])):  # also in the second epoch, around a validation
         config = write_config(tmp_path / f"{name}.yaml", digits, model, {"cat1": {"members": 1, "steps": 60}})
-        study = Study(read_config([config]))
-        cli = StudyCLI(["--config", config])
-        (run,) = study.runs
+        study = Study.read([config])
+        cli = StudyCLI(study)
+        (plan,) = study.members
         reached = []
         for steps in stops:
             with pytest.raises(Stopped):
-                train_member(study, run, cli, StopAfter(steps))
-            reached.append(progress.state_of(study, run)["step"])
+                train_member(study, plan, cli, StopAfter(steps))
+            reached.append(progress.member_state(study, plan).step)
         assert reached == sorted(set(reached))
-        assert not progress.is_finished(study.directory / run.name, run)
-        train_member(study, run, cli, StopAfter(10**9))
-        assert progress.is_finished(study.directory / run.name, run)
-        results.append(snapshots(study.directory))
+        assert not progress.is_finished(study, plan)
+        train_member(study, plan, cli, StopAfter(10**9))
+        assert progress.is_finished(study, plan)
+        results.append(snapshots(study.directory.path))
     assert list(results[0]) == list(results[1])
     assert results[0] == results[1]
 
@@ -101,7 +101,7 @@ def test_schedule_free_snapshots_hold_the_average_with_statistics_of_its_own(tmp
     config = write_config(tmp_path / "s.yaml", digits, SCHEDULE_FREE, {"cat1": {"members": 1, "steps": 60}})
     assert main(["fit", "--config", config]) == 0
     directory = tmp_path / "runs" / "s" / "member_0"
-    data = ImageData(**read_config([config])["data"], num_classes=10)
+    data = ImageData(**{**asdict(Study.read([config]).data), "num_classes": 10})
     network = resnet_from_state(read_weights(directory / "snapshot_60.pt"), "s").eval()
     right = seen = 0
     with torch.no_grad():
@@ -177,7 +177,7 @@ def test_two_slots_and_a_kill_at_any_moment_end_with_the_same_bits(tmp_path, dig
             assert process.poll() is None, "it ended before the kill: no test"
             process.send_signal(signal.SIGKILL)
             process.wait()
-            wait_until(lambda runs=runs: not any(progress.is_locked(path.parent) for path in runs.glob("*/lock")), 20)
+            wait_until(lambda runs=runs: not any(progress.is_locked(path) for path in runs.glob("*/lock")), 20)
             assert not all((path.parent / "done.json").exists() for path in runs.glob("*/lock"))
             for path in runs.glob("*/progress.json"):
                 path.unlink()
@@ -310,9 +310,9 @@ def test_a_run_without_horizon_is_extended_but_not_cut(tmp_path, digits, capsys)
 def test_a_member_that_another_process_trains_is_left_to_it(tmp_path, digits, capsys):
     config = write_config(tmp_path / "s.yaml", digits, ONE_CYCLE, {"cat1": {"members": 1, "steps": 4}})
     directory = tmp_path / "runs" / "s" / "member_0_4"
-    held = progress.lock(directory)
+    held = progress.lock(directory / "lock")
     assert held is not None
-    assert progress.is_locked(directory)
+    assert progress.is_locked(directory / "lock")
     assert main(["fit", "--config", config]) == 1
     assert "member_0_4 is being trained by another process" in capsys.readouterr().err
     assert not (directory / "done.json").exists()

@@ -8,6 +8,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 from torch import nn
 
+from timecat.config.member import MemberConfig
 from timecat.errors import UserError
 from timecat.features.matrix import FeatureMatrix
 from timecat.heads.lbfgs import Standardised, minimise
@@ -15,8 +16,8 @@ from timecat.heads.linear_probe import initial_weight, learning_rate
 from timecat.heads.protocols import best
 from timecat.heads.scores import interval, scores
 from timecat.heads.sgd import Heads
-from timecat.heads.sweep import Block, columns, groups, head_bytes
-from timecat.study.study import Run
+from timecat.heads.sweep import columns, groups, head_bytes
+from timecat.study.study import Cat, MemberPlan, SeededCat, Snapshot
 
 CPU = torch.device("cpu")
 
@@ -63,30 +64,37 @@ def test_heads_trained_together_equal_modules_trained_alone():
     assert not torch.allclose(together[0, 0], together[0, 2], rtol=0.01)
 
 
+def snapshot(number, **model):
+    return Snapshot(MemberPlan(number, f"member_{number}", number, MemberConfig(**model), (10,)), 10)
+
+
+def cat(*snapshots):
+    return SeededCat(Cat(f"cat{len(snapshots)}", len(snapshots), 10, 0, {}), 0, snapshots)
+
+
 def test_columns_hold_each_member_once():
     """A cat that is part of another one costs no column; members in any order are few slices."""
-    a, b, c, d = ((Run(i, f"member_{i}", i, {}, (10, 20)), 20) for i in range(4))
-    blocks = [Block("cat1", 0, (a,), 8), Block("cat3", 0, (a, b, c), 8), Block("odd", 0, (c, d, a), 8)]
-    members, slices = columns(blocks)
-    assert members == [(member, 8) for member in (a, b, c, d)]
-    assert slices == [[slice(0, 8)], [slice(0, 24)], [slice(16, 32), slice(0, 8)]]
+    a, b, c, d = (snapshot(i, depth=10, width=8) for i in range(4))
+    snapshots, slices = columns([cat(a), cat(a, b, c), cat(c, d, a)])
+    assert snapshots == [a, b, c, d]
+    assert slices == [[slice(0, 64)], [slice(0, 192)], [slice(128, 256), slice(0, 64)]]
 
 
 def test_heads_are_shared_out_on_passes_by_memory():
-    runs = [(Run(i, f"member_{i}", i, {}, (10,)), 10) for i in range(5)]
-    blocks = [Block(f"cat{n}", 0, tuple(runs[:n]), 2048) for n in (5, 4, 2, 1)]
+    members = [snapshot(i, depth=50) for i in range(5)]
+    cats = [cat(*members[:n]) for n in (5, 4, 2, 1)]
     grid = [(0.01, decay) for decay in (1e-6, 1e-5, 1e-4)]
-    passes = groups(blocks, grid, 8142, 8.0)
+    passes = groups(cats, grid, 8142, 8.0)
     for group in passes:
-        assert sum(head_bytes(block.features, 8142) for block in group.blocks) * len(group.grid) <= 8e9
-    heads = [(block.name, setting) for group in passes for block in group.blocks for setting in group.grid]
+        assert sum(head_bytes(cat.features, 8142) for cat in group.cats) * len(group.grid) <= 8e9
+    heads = [(cat.name, setting) for group in passes for cat in group.cats for setting in group.grid]
     assert len(heads) == len(set(heads)) == 12
-    assert [len(group.blocks) for group in passes] == [2, 2]
-    assert len(groups(blocks, grid, 8142, 100.0)) == 1
-    two = groups(blocks[:1], grid, 8142, 3.0)  # two heads of the largest cat, then the third
+    assert [len(group.cats) for group in passes] == [2, 2]
+    assert len(groups(cats, grid, 8142, 100.0)) == 1
+    two = groups(cats[:1], grid, 8142, 3.0)  # two heads of the largest cat, then the third
     assert [group.grid for group in two] == [tuple(grid[:2]), tuple(grid[2:])]
     with pytest.raises(UserError, match=r"one head of cat5 .* probe\.memory_gb is 1; raise it"):
-        groups(blocks, grid, 8142, 1.0)
+        groups(cats, grid, 8142, 1.0)
 
 
 @pytest.mark.parametrize("room", [1e9, 0.0], ids=["in memory", "from the file"])

@@ -582,7 +582,7 @@ def test_compiled_kernels_find_a_place_where_nothing_else_can_be_written(jpegs, 
         "import os, sys\n"
         "os.access = lambda *_: False\n"
         "from timecat.data.datamodule import ImageData\n"
-        "data = ImageData('train.beton', root=sys.argv[1], resolution=32, batch_size=8)\n"
+        "data = ImageData(train='train.beton', root=sys.argv[1], resolution=32, batch_size=8)\n"
         "next(iter(data.train_loader(0)))\n"
     )
     environment = {**os.environ, "TMPDIR": str(tmp_path)}

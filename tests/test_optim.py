@@ -1,10 +1,13 @@
 """The optimisers are what their sources say."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from timecat.config.member import MemberConfig
 from timecat.errors import UserError
 from timecat.members.optim import ScheduleFreeAdamW, make_optimizer, make_schedule
 from timecat.networks.resnet import resnet
@@ -41,7 +44,7 @@ def test_schedule_free_is_version_2_of_the_algoperf_entry():
     weight = nn.Parameter(torch.tensor(start, dtype=torch.float32))
     layer = nn.Module()
     layer.weight = weight
-    optimizer = make_optimizer("schedule_free_adamw", layer, nesterov=False, norm_weight_decay=None, warmup=20, **PAPER)
+    optimizer = make_optimizer(MemberConfig(warmup_steps=20, **PAPER), layer, lr=PAPER["lr"])
     assert isinstance(optimizer, ScheduleFreeAdamW)
     optimizer.train()
     for k, (x, y) in enumerate(transcription(gradient, start, 200, warmup=20, **PAPER)):
@@ -57,8 +60,8 @@ def test_schedule_free_is_version_2_of_the_algoperf_entry():
 
 def test_weight_decay_spares_batch_norm_where_asked():
     network = resnet(10, 8, 3)
-    settings = {**PAPER, "nesterov": False, "warmup": 0}
-    optimizer = make_optimizer("sgd", network, norm_weight_decay=0.0, **settings)
+    config = MemberConfig(optimizer="sgd", norm_weight_decay=0.0, **PAPER)
+    optimizer = make_optimizer(config, network, lr=config.lr)
     names = {id(parameter): name for name, parameter in network.named_parameters()}
     spared = {names[id(p)] for group in optimizer.param_groups if group["weight_decay"] == 0 for p in group["params"]}
     assert spared == {
@@ -68,19 +71,20 @@ def test_weight_decay_spares_batch_norm_where_asked():
         for part in ("weight", "bias")
     }
     assert sum(len(group["params"]) for group in optimizer.param_groups) == len(names)
-    (group,) = make_optimizer("sgd", network, norm_weight_decay=None, **settings).param_groups
+    (group,) = make_optimizer(replace(config, norm_weight_decay=None), network, lr=config.lr).param_groups
     assert group["weight_decay"] == PAPER["weight_decay"]
 
 
 def rates(name, steps, warmup=0):
     optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], 2.0)
-    schedule = make_schedule(name, optimizer, steps=steps, warmup=warmup, pct_start=0.3)
-    found = []
+    config = MemberConfig(optimizer="sgd", schedule=name, steps=steps, warmup_steps=warmup, pct_start=0.3)
+    schedule = make_schedule(config, optimizer)
+    rates = []
     for _ in range(steps):
-        found.append(optimizer.param_groups[0]["lr"])
+        rates.append(optimizer.param_groups[0]["lr"])
         optimizer.step()
         schedule.step()
-    return found
+    return rates
 
 
 def test_schedules_are_those_of_their_recipes():

@@ -18,7 +18,6 @@ import yaml
 import timecat.features.extract
 from timecat import files
 from timecat.cli import main
-from timecat.config import read_config
 from timecat.data.beton import RAW, BetonWriter, read_beton
 from timecat.members.checkpoint import save_snapshot
 from timecat.networks.resnet import ScaledResNet, resnet
@@ -95,9 +94,9 @@ def make_study(root: Path, digits: Path, **probe) -> Path:
     }
     (root / "study.yaml").write_text(yaml.safe_dump(study))
     (root / "digits.yaml").write_text(yaml.safe_dump(config))
-    for run in Study(read_config([str(root / "study.yaml")])).runs:
-        torch.manual_seed(run.seed)
-        directory = root / "runs" / "s" / run.name
+    for plan in Study.read([str(root / "study.yaml")]).members:
+        torch.manual_seed(plan.seed)
+        directory = root / "runs" / "s" / plan.name
         save_snapshot(directory / "snapshot_10.pt", resnet(10, 8, 10, "small").state_dict())
         digest = files.sha256(directory / "snapshot_10.pt")
         files.write_json(directory / "done.json", {"step": 10, "snapshots": {"10": digest}})
@@ -181,12 +180,13 @@ def test_each_image_goes_once_through_each_snapshot_in_each_view(tmp_path, digit
 
 def test_augmented_views_are_those_of_the_training_epochs(tmp_path, digits):
     """View k holds what the loader of a probe on images draws in epoch k, in the order of the samples."""
-    from timecat.members.trainer import ProbeSettings
+    from timecat.config.files import ProbeFile
+    from timecat.features.extract import images_of
 
     config = make_study(tmp_path, digits, views=2)
     change(tmp_path / "digits.yaml", "data", augment=True)
     assert main(["probe", "--config", str(config)]) == 0
-    data = ProbeSettings.read(str(tmp_path / "digits.yaml")).data
+    data = images_of(ProbeFile.read(str(tmp_path / "digits.yaml")))
     network = resnet(10, 8, 10, "small")
     network.load_state_dict(torch.load(tmp_path / "runs/s/member_0/snapshot_10.pt", weights_only=True))
     network.eval()
@@ -476,7 +476,7 @@ def test_the_convex_problem_by_its_own_solver(tmp_path, digits, capsys):
 def test_two_probes_of_one_data_set_do_not_meet(config, tmp_path, capsys):
     from timecat.study import progress
 
-    held = progress.lock(tmp_path / "runs/s/probe/digits")
+    held = progress.lock(tmp_path / "runs/s/probe/digits/lock")
     try:
         fails(config, capsys, "another process probes this data set")
     finally:

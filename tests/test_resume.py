@@ -11,8 +11,7 @@ import pytest
 
 from tests.test_fit import ONE_CYCLE, StopAfter, command, snapshots, wait_until, write_config
 from timecat.cli import main
-from timecat.config import read_config
-from timecat.members.fit import train_member
+from timecat.members.train import train_member
 from timecat.study.study import Study
 
 LONG_AND_SHORT = {"long": {"members": 1, "steps": 100_000}, "short": {"members": 2, "steps": 8}}
@@ -41,10 +40,10 @@ def test_a_damaged_checkpoint_is_passed_over_and_two_are_an_error(tmp_path, digi
     whole = write_config(tmp_path / "whole.yaml", digits, ONE_CYCLE, cats)
     assert main(["fit", "--config", whole]) == 0
     config = write_config(tmp_path / "s.yaml", digits, ONE_CYCLE, cats, checkpoint_minutes=0)
-    study = Study(read_config([config]))
+    study = Study.read([config])
     with pytest.raises(Stopped):
-        train_member(study, study.run(0), StudyCLI(["--config", config]), StopAfter(17))
-    directory = study.directory / "member_0_40"
+        train_member(study, study.member(0), StudyCLI(study), StopAfter(17))
+    directory = study.directory.path / "member_0_40"
     assert sorted(path.name for path in directory.glob("*.ckpt*")) == ["last.ckpt", "previous.ckpt"]
     capsys.readouterr()
 
@@ -61,7 +60,7 @@ def test_a_damaged_checkpoint_is_passed_over_and_two_are_an_error(tmp_path, digi
     assert main(["fit", "--config", config]) == 0
     (warning,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("timecat:")]
     assert "last.ckpt" in warning and "going on from previous.ckpt" in warning
-    assert snapshots(study.directory) == snapshots(tmp_path / "runs" / "whole")
+    assert snapshots(study.directory.path) == snapshots(tmp_path / "runs" / "whole")
 
 
 def test_a_member_that_fails_stops_no_other_and_is_named(tmp_path, digits):

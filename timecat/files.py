@@ -34,6 +34,11 @@ def write_json(path: Path, content: Any) -> None:
     write_bytes(path, (json.dumps(content, indent=2) + "\n").encode())
 
 
+def as_json(content: Any) -> Any:
+    """The content as it would be read back: lists for tuples, words for keys."""
+    return json.loads(json.dumps(content))
+
+
 def read_json(path: Path) -> Any | None:
     """The file's content, or None where there is no such file or it is not JSON."""
     try:

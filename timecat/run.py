@@ -1,10 +1,8 @@
 """`timecat run`: every stage of a study on this machine; each skips what is finished."""
 
 from pathlib import Path
-from typing import Any
 
-from timecat.config import read_probe_config
-from timecat.data.root import data_root
+from timecat.config.data import DataConfig
 from timecat.errors import UserError
 from timecat.study.study import Study
 
@@ -14,41 +12,47 @@ def run(study: Study, arguments: list[str]) -> int:
     from timecat.cluster.stop import stop_on_signal
     from timecat.heads.probe import probe
     from timecat.members.fit import fit
-    from timecat.report.report import report
+    from timecat.report.report import print_data, report
 
-    write_missing(study.config.get("data") or {})
-    for path in study.probes:
-        write_missing(read_probe_config(path).get("data") or {})
+    write_missing([study.data, *(each.data for each in study.probes)])
     with stop_on_signal() as stop:
         status = fit(study, arguments, stop)
     if status:
         return status
     if study.probes:
-        probe(study)
+        probe(study, show=lambda name: print_data(study, name))
         report(study)
     return 0
 
 
-def write_missing(data: dict[str, Any]) -> None:
-    """Write the .beton files that a `data` section names and that are not there, from its `source`.
+def write_missing(sections: list[DataConfig]) -> None:
+    """Write the .beton files that `data` sections name and that are not there, each from its `source`.
 
     Raises:
-        UserError: files are missing and there is no source, or the source has no such split.
+        UserError: files are missing and there is no source, the source has no such split, or its directory holds the
+            file; all are looked at before any is written.
     """
-    root = data_root(data.get("root"))
-    files = [root / data[split] for split in ("train", "val", "test") if data.get(split)]
-    missing = [file for file in files if not file.exists()]
-    if not missing:
-        return
-    source = data.get("source")
-    if source is None:
-        raise UserError(f"{missing[0]}: no such file; write it with `timecat write SOURCE {missing[0].parent}`")
+    from timecat.data.sources.open_source import BUILT_IN
     from timecat.data.write.write import write
 
-    if (root / source).is_dir():
-        source = str(root / source)
-    for directory in dict.fromkeys(file.parent for file in missing):
-        write(source, Path(directory))
-    for file in missing:
-        if not file.exists():
-            raise UserError(f"{file}: the source {source} has no such split; mend data.{file.stem}")
+    todo = []
+    for data in sections:
+        missing = [path for path in data.files.values() if not path.exists()]
+        if not missing:
+            continue
+        if data.source is None:
+            raise UserError(f"{missing[0]}: no such file; write it with `timecat write SOURCE {missing[0].parent}`")
+        source = data.source
+        if (data.directory / source).is_dir():
+            source = str(data.directory / source)
+        if source not in BUILT_IN and Path(source).is_dir():
+            for path in missing:
+                if path.resolve().is_relative_to(Path(source).resolve()):
+                    raise UserError(f"{path}: lies inside its source {source}; name another file, or move the images")
+        todo.append((source, missing))
+    for source, missing in todo:
+        for directory in dict.fromkeys(path.parent for path in missing if not path.exists()):
+            write(source, directory)
+        for path in missing:
+            if not path.exists():
+                raise UserError(f"{path}: the source {source} has no such split; mend data.{path.stem}")

@@ -6,18 +6,19 @@ import subprocess
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from timecat import files
 from timecat.cluster import slurm
 from timecat.cluster.launch_lock import launch_lock
-from timecat.config import data_name
-from timecat.data.global_batch import told
-from timecat.data.root import data_root
+from timecat.config.files import data_name
+from timecat.data.global_batch import in_words
 from timecat.errors import UserError
-from timecat.report.status import is_probed
-from timecat.study import progress
+from timecat.study.directory import StudyDirectory
+from timecat.study.progress import is_finished
 from timecat.study.recipe import check_recipe
-from timecat.study.study import Run, Study
+from timecat.study.results import count_probed, is_reported
+from timecat.study.study import MemberPlan, Study
 from timecat.terminal import say
 
 SCRIPTS = ("member.sbatch", "probe.sbatch", "report.sbatch", "slurm.sh")
@@ -46,88 +47,74 @@ class Options:
 
     Args:
         nodes, devices: of each member.
-        dry_run: print the scripts, submit nothing.
         sbatch: everything else, by its long name; None where an option has no value.
     """
 
     nodes: int = 1
     devices: int = 1
-    dry_run: bool = False
     sbatch: dict[str, str | None] = field(default_factory=dict)
 
     @classmethod
-    def read(cls, study: Study, arguments: list[str]) -> "Options":
-        """Parse what is left of the command line after configs and overrides.
+    def read(cls, study: Study, options: dict[str, Any], arguments: list[str]) -> "Options":
+        """Take launch's own options, and sbatch's from the rest of the command line.
 
         Raises:
-            UserError: no option, a number that is none, or an option that is launch's own to set.
+            UserError: no option, or one that is launch's own to set.
         """
         given: dict[str, str | None] = {}
         rest = list(arguments)
         while rest:
             name, has_value, value = rest.pop(0).partition("=")
             if not name.startswith("-"):
-                raise UserError(f"timecat launch: {name!r} is no option; see timecat --help")
+                raise UserError(f"timecat launch: {name!r} is no option; see timecat launch --help")
             name = SHORT.get(name, name)
             if name in OURS:
                 raise UserError(f"timecat launch: {name} follows from the plan; leave it out")
             if not has_value and rest and not rest[0].startswith("-"):
                 value, has_value = rest.pop(0), "="
             given[name] = value if has_value else None
-        options = cls(dry_run="--dry-run" in given)
-        given.pop("--dry-run", None)
-        trainer = study.config.get("trainer") or {}
-        asked = _gpus_per_node(given)
-        configured = trainer.get("devices") if isinstance(trainer.get("devices"), int) else 1
-        options.nodes = _number("--nodes", given.pop("--nodes", None) or trainer.get("num_nodes") or 1)
-        options.devices = _number("--devices", given.pop("--devices", None) or asked or configured)
-        options.sbatch = given
-        return options
+        nodes = options["nodes"] or study.trainer.num_nodes
+        devices = options["devices"] or _gpus_per_node(given) or study.trainer.devices_per_member
+        return cls(nodes, devices, given)
 
 
 def _gpus_per_node(sbatch: dict[str, str | None]) -> int:
     return sum(slurm.gpus(f"gpu:{part}") for part in (sbatch.get("--gpus-per-node") or "").split(","))
 
 
-def _number(name: str, value: object) -> int:
-    if not str(value).isdigit() or int(str(value)) < 1:
-        raise UserError(f"timecat launch: {name} needs a number of 1 or more, not {value!r}")
-    return int(str(value))
-
-
-def launch(study: Study, forwarded: list[str], arguments: list[str]) -> int:
+def launch(study: Study, forwarded: list[str], given: dict[str, Any], arguments: list[str]) -> int:
     """Submit what of the study is neither finished nor waiting nor running; or print the scripts.
 
     Args:
-        forwarded: --config and overrides, for the tasks.
-        arguments: the rest of the command line.
+        forwarded: --config, overrides and cats, for the tasks.
+        given: launch's own options: nodes, devices, dry_run.
+        arguments: sbatch's.
 
     Raises:
         UserError: no SLURM, the plan does not fit it, or SLURM refuses a script.
     """
-    options = Options.read(study, arguments)
-    data = study.config.get("data") or {}
-    device_batch_size = data.get("device_batch_size")
-    batch = told(study.batch_size, device_batch_size, options.nodes, options.devices, study.ghost_batch_size)
-    scripts = filled_in(study, forwarded, options)
-    if options.dry_run:
-        for name, text in scripts.items():
+    options = Options.read(study, given, arguments)
+    sharing = (study.data.device_batch_size, options.nodes, options.devices, study.model.ghost_batch_size)
+    batch = in_words(study.batch_size, *sharing)
+    if given["dry_run"]:
+        missing = _missing(study)
+        for name, text in filled_in(study, forwarded, options, missing).items():
             print(f"# ---- {name}\n{text}", end="")
+        _say_missing(study, missing, dict.fromkeys(missing.keys, "would submit"))
         return 0
     if not slurm.is_here():
         raise UserError("no sbatch here: run this on the cluster's login node, or train here with `timecat run`")
     with launch_lock(study.directory):
         missing = _missing(study)
         if not missing.submits:
-            why = f"{len(missing.alive)} tasks wait or run" if missing.alive else "the study is finished"
-            say(f"{study.directory}: nothing to submit; {why}")
+            _say_missing(study, missing, {})
             return 0
-        for run in missing.unfinished:
-            check_recipe(study, run)
-        _check_cluster(options, 0 if _is_on_cpu(study) else options.devices)
+        for plan in missing.unfinished:
+            check_recipe(study, plan)
+        _check_cluster(options, 0 if study.trainer.accelerator == "cpu" else options.devices)
         _warn_of_missing_data(study)
-        directory = study.directory / "launch"
-        for name, text in scripts.items():
+        directory = study.directory.launch
+        for name, text in filled_in(study, forwarded, options, missing).items():
             files.write_bytes(directory / name, text.encode())
         for stage in ("member", "probe", "report"):
             try:
@@ -136,21 +123,27 @@ def launch(study: Study, forwarded: list[str], arguments: list[str]) -> int:
                 raise UserError(f"SLURM refuses {directory / stage}.sbatch: {error}") from None
         for task in missing.outdated:
             slurm.ask("scancel", task.job)
-        (study.directory / "logs").mkdir(parents=True, exist_ok=True)
-        _submit(directory, missing)
-    jobs = slurm.submitted(study.directory)
+        study.directory.logs.mkdir(parents=True, exist_ok=True)
+        _submit(study.directory, missing)
     say(f"{batch} for each member")
-    for index in missing.members:
-        print(f"{jobs['member', index]}  member {index} ({study.run(index).name})")
-    for index in missing.probes:
-        print(
-            f"{jobs['probe', index]}  probe {data_name(study.probes[index])}, after {len(missing.unfinished)} members"
-        )
-    if missing.report:
-        print(f"{jobs['report', 0]}  report, after the probes")
+    _say_missing(study, missing, slurm.submitted(study.directory))
     print(f"timecat status {shlex.join(forwarded)}")
     print(f"tensorboard --logdir {study.directory}")
     return 0
+
+
+def _say_missing(study: Study, missing: "Missing", jobs: dict[tuple[str, int], str]) -> None:
+    """A line for each task that is submitted, with its job."""
+    if not missing.submits:
+        why = f"{len(missing.alive)} tasks wait or run" if missing.alive else "the study is finished"
+        say(f"{study.directory}: nothing to submit; {why}")
+    for index in missing.members:
+        print(f"{jobs['member', index]}  member {index} ({study.member(index).name})")
+    for place in missing.probes:
+        name = data_name(study.file.study.probes[place])
+        print(f"{jobs['probe', place]}  probe {name}, after {len(missing.unfinished)} members")
+    if missing.report:
+        print(f"{jobs['report', 0]}  report, after the probes")
 
 
 @dataclass
@@ -166,7 +159,7 @@ class Missing:
         alive: all tasks of earlier launches that wait or run.
     """
 
-    unfinished: list[Run]
+    unfinished: list[MemberPlan]
     members: list[int]
     probes: list[int]
     report: bool
@@ -179,88 +172,86 @@ class Missing:
     def submits(self) -> bool:
         return bool(self.members or self.probes or self.report)
 
+    @property
+    def keys(self) -> list[tuple[str, int]]:
+        """Stage and number of each task that is submitted."""
+        tasks = [("member", index) for index in self.members] + [("probe", place) for place in self.probes]
+        return [*tasks, *([("report", 0)] if self.report else [])]
+
 
 def _missing(study: Study) -> Missing:
     alive = {key: task for key, task in slurm.tasks(study.directory).items() if task.is_alive}
-    unfinished = [run for run in study.runs if not _is_whole(study, run)]
-    members = [run.index for run in unfinished if ("member", run.index) not in alive]
-    outdated = set()
+    unfinished = [plan for plan in study.members if not _is_whole(study, plan)]
+    members = [plan.index for plan in unfinished if ("member", plan.index) not in alive]
+    outdated: set[tuple[str, int]] = set()
     if members:
         outdated = {key for key, task in alive.items() if key[0] != "member" and task.state == "PENDING"}
-    unprobed = [i for i, path in enumerate(study.probes) if unfinished or not is_probed(study, path)]
-    probes = [i for i in unprobed if ("probe", i) not in alive.keys() - outdated]
+    counts = [count_probed(study, probe) for probe in study.probes]
+    unprobed = [place for place, (done, wanted) in enumerate(counts) if unfinished or done < wanted]
+    probes = [place for place in unprobed if ("probe", place) not in alive.keys() - outdated]
     if probes:
         outdated |= alive.keys() & {("report", 0)}
-    is_reported = not unprobed and (study.directory / "report.json").exists()
-    report = bool(study.probes) and not is_reported and ("report", 0) not in alive.keys() - outdated
+    report = bool(study.probes) and not is_reported(study) and ("report", 0) not in alive.keys() - outdated
     return Missing(
         unfinished,
         members,
         probes,
         report,
-        earlier=[alive["member", run.index] for run in unfinished if ("member", run.index) in alive],
+        earlier=[alive["member", plan.index] for plan in unfinished if ("member", plan.index) in alive],
         probing=[task for key, task in alive.items() if key[0] == "probe" and key not in outdated],
         outdated=[alive[key] for key in sorted(outdated)],
         alive=list(alive.values()),
     )
 
 
-def _submit(directory: Path, missing: Missing) -> None:
+def _submit(directory: StudyDirectory, missing: Missing) -> None:
     """Call slurm.sh, which calls sbatch."""
     environment = {
         **os.environ,
-        "SCRIPTS": str(directory),
-        "JOBS": str(directory / slurm.JOBS),
+        "SCRIPTS": str(directory.launch),
+        "JOBS": str(directory.jobs),
         "MEMBERS": ",".join(map(str, missing.members)),
         "EARLIER": " ".join(task.job for task in missing.earlier),
         "PROBES": ",".join(map(str, missing.probes)),
         "PROBING": " ".join(task.job for task in missing.probing),
         "REPORT": "yes" if missing.report else "",
     }
-    ended = subprocess.run(["bash", str(directory / "slurm.sh")], env=environment, capture_output=True, text=True)
+    ended = subprocess.run(
+        ["bash", str(directory.launch / "slurm.sh")], env=environment, capture_output=True, text=True
+    )
     if ended.returncode:
         why = (ended.stderr.strip().splitlines() or ["no output"])[-1]
         raise UserError(f"slurm.sh failed: {why}; launch again to submit the rest")
 
 
-def _is_whole(study: Study, run: Run) -> bool:
-    """Whether the member's marker is there and its snapshots are those that it tells of.
+def _is_whole(study: Study, plan: MemberPlan) -> bool:
+    """Whether the member is finished and its snapshots are those that were written.
 
     Raises:
         UserError: a snapshot is another one.
     """
-    directory = study.directory / run.name
-    if not progress.is_finished(directory, run):
+    if not is_finished(study, plan):
         return False
-    done = files.read_json(directory / progress.DONE)
-    for step in run.snapshots:
-        path = directory / f"snapshot_{step}.pt"
-        if files.sha256(path) != done["snapshots"][str(step)]:
-            raise UserError(
-                f"{path} is not what {progress.DONE} tells of; put it back, or remove {progress.DONE} to train it again"
-            )
+    for step in plan.snapshots:
+        study.directory.member(plan.name).verify(step)
     return True
 
 
-def _is_on_cpu(study: Study) -> bool:
-    return (study.config.get("trainer") or {}).get("accelerator") == "cpu"
-
-
-def filled_in(study: Study, forwarded: list[str], options: Options) -> dict[str, str]:
+def filled_in(study: Study, forwarded: list[str], options: Options, missing: Missing) -> dict[str, str]:
     """The scripts of ./launch, else of timecat's own launch/, with the study's arguments, logs and sbatch options."""
     places = [Path("launch"), Path(__file__).parents[2] / "launch"]
     place = next((place for place in places if (place / SCRIPTS[0]).is_file()), None)
     if place is None:
         raise UserError("launch/member.sbatch: no such file here; copy the launch directory of timecat's source")
     gpus: dict[str, object] = {"--gpus-per-node": options.devices}
-    if _is_on_cpu(study) or set(GPU_OPTIONS) & set(options.sbatch):
+    if study.trainer.accelerator == "cpu" or set(GPU_OPTIONS) & set(options.sbatch):
         gpus["--gpus-per-node"] = REMOVED
-    logs = study.directory / "logs"
+    logs = study.directory.logs
     of_the_report = {key: value for key, value in options.sbatch.items() if key in OF_THE_REPORT}
     settings = {
         "member.sbatch": {
             "--output": logs / "fit_%a.log",
-            "--array": _ranges([run.index for run in study.runs]),
+            "--array": _ranges(missing.members or [plan.index for plan in study.members]),
             "--nodes": options.nodes,
             "--ntasks-per-node": options.devices,
             **gpus,
@@ -268,11 +259,11 @@ def filled_in(study: Study, forwarded: list[str], options: Options) -> dict[str,
         },
         "probe.sbatch": {
             "--output": logs / "probe_%a.log",
-            "--array": _ranges(list(range(max(1, len(study.probes))))),
+            "--array": _ranges(missing.probes or list(range(max(1, len(study.file.study.probes))))),
             **({} if gpus["--gpus-per-node"] is not REMOVED else gpus),
             **options.sbatch,
         },
-        "report.sbatch": {"--output": logs / "report.log", **of_the_report},
+        "report.sbatch": {"--output": study.directory.report_log, **of_the_report},
     }
     timecat = os.environ.get("TIMECAT", f"{sys.executable} -m timecat")
     lines = [f"export TIMECAT={shlex.quote(timecat)}", f"set -- {shlex.join(forwarded)}"]
@@ -296,7 +287,14 @@ def _fill(text: str, settings: dict | None, lines: list[str]) -> str:
 
 
 def _ranges(numbers: list[int]) -> str:
-    return f"{numbers[0]}-{numbers[-1]}" if len(numbers) > 1 else str(numbers[0])
+    """Numbers as --array takes them, such as 0,2-4."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and runs[-1][-1] == number - 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return ",".join(f"{run[0]}-{run[-1]}" if len(run) > 1 else str(run[0]) for run in runs)
 
 
 def _check_cluster(options: Options, gpus: int) -> None:
@@ -319,7 +317,6 @@ def _check_cluster(options: Options, gpus: int) -> None:
 
 
 def _warn_of_missing_data(study: Study) -> None:
-    data = study.config.get("data") or {}
-    path = data_root(data.get("root")) / str(data.get("train"))
+    path = study.data.files["train"]
     if not path.exists():
         say(f"timecat: {path}: not there on this machine; the nodes must see it", error=True)

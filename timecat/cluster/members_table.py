@@ -9,8 +9,8 @@ from rich.live import Live
 
 from timecat.cluster.slurm import Task
 from timecat.process import is_first_rank
-from timecat.study import progress
-from timecat.study.study import Run, Study
+from timecat.study.progress import member_state
+from timecat.study.study import MemberPlan, Study
 from timecat.terminal import can_redraw, console, duration, say, tables
 
 LEFT = ("directory", "state", "SLURM")  # columns of text
@@ -26,28 +26,27 @@ def members_table(
         tasks: SLURM's, by member.
     """
     tasks = tasks or {}
-    states = [(run, progress.state_of(study, run)) for run in study.runs]
-    by_time = sorted(states, key=lambda pair: pair[1]["time"])
-    finished = [run.index for run, state in by_time if state["state"] == "finished"]
-    share = sum(state["step"] for _, state in states) / study.steps
-    title = f"{study.name}: {len(finished)} of {len(study.runs)} members finished, {share:.0%} of the steps"
+    states = [(plan, member_state(study, plan)) for plan in study.members]
+    by_time = sorted(states, key=lambda pair: pair[1].time)
+    finished = [plan.index for plan, state in by_time if state.state == "finished"]
+    share = sum(state.step for _, state in states) / study.steps
+    title = f"{study.name}: {len(finished)} of {len(study.members)} members finished, {share:.0%} of the steps"
     header = ["member", "directory", "state", "step", "images/s", "loss", "ETA", *(["SLURM"] if tasks else [])]
     rows = []
-    for run, state in states:
-        waiting = state["state"] == "missing" or run.index in finished[:-3]
+    for plan, state in states:
+        waiting = state.state == "missing" or plan.index in finished[:-3]
         if shorten and waiting:
             continue
-        rate, loss, eta = state["images_per_sec"], state["loss"], state["eta"]
         cells = [
-            str(run.index),
-            run.name,
-            state["state"],
-            f"{state['step']:,} / {run.steps:,}",
-            f"{rate:,.0f}" if rate else "",
-            f"{loss:.3f}" if loss is not None else "",
-            duration(eta) if eta else "",
+            str(plan.index),
+            plan.name,
+            state.state,
+            f"{state.step:,} / {plan.steps:,}",
+            f"{state.images_per_sec:,.0f}" if state.images_per_sec else "",
+            f"{state.loss:.3f}" if state.loss is not None else "",
+            duration(state.eta) if state.eta else "",
         ]
-        rows.append([*cells, *([str(tasks.get(run.index, ""))] if tasks else [])])
+        rows.append([*cells, *([str(tasks.get(plan.index, ""))] if tasks else [])])
     return title, header, rows
 
 
@@ -81,13 +80,13 @@ def live_table(study: Study, enabled: bool) -> Iterator[None]:
             live.update(shown(), refresh=True)
 
 
-def say_finished(study: Study, run: Run) -> None:
+def say_finished(study: Study, plan: MemberPlan) -> None:
     """A line per member where nobody looks at the live table."""
     if can_redraw() or not is_first_rank():
         return
-    state = progress.state_of(study, run)
+    state = member_state(study, plan)
     say(
-        f"member {run.index} of {len(study.runs)} ({run.name}): {run.steps:,} steps, "
-        f"{state['images_per_sec'] or 0:,.0f} images/s, loss {state['loss'] or 0:.3f}",
+        f"member {plan.index} of {len(study.members)} ({plan.name}): {plan.steps:,} steps, "
+        f"{state.images_per_sec or 0:,.0f} images/s, loss {state.loss or 0:.3f}",
         error=True,
     )

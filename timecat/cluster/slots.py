@@ -16,8 +16,8 @@ from typing import Any
 from timecat.cluster.members_table import live_table, say_finished
 from timecat.cluster.stop import REQUEUED, STOPPED, Stop
 from timecat.errors import UserError
-from timecat.process import PARENT, cores
-from timecat.study.study import Run, Study
+from timecat.process import PARENT, cores, has_fast_bf16
+from timecat.study.study import MemberPlan, Study
 from timecat.terminal import say
 
 PROGRAM = (sys.executable, "-m", "timecat", "fit")
@@ -25,36 +25,44 @@ BAD_INPUT = 2  # exit status
 FAILED = 1
 
 
-def work(study: Study, run: Run) -> int:
+def work(plan: MemberPlan) -> int:
     """A rough measure of a run's cost, quadratic in width; the longest go first, so that slots end together."""
-    width = {**(study.config.get("model") or {}), **run.model}.get("width", 64)
-    return run.steps * width**2
+    return plan.steps * plan.model.width**2
 
 
 def default_slots(study: Study) -> int:
     """study.slots, else as many members as this machine's GPUs can train at once; 1 without a GPU."""
     if study.slots is not None:
         return study.slots
-    trainer = study.config.get("trainer") or {}
-    if trainer.get("accelerator", "auto") not in ("auto", "gpu", "cuda") or not Path("/dev/nvidia0").exists():
+    if not trains_on_gpus(study):
         return 1
     import torch
 
-    return max(1, torch.cuda.device_count() // devices_per_member(study))
+    return max(1, torch.cuda.device_count() // study.trainer.devices_per_member)
 
 
-def devices_per_member(study: Study) -> int:
-    devices = (study.config.get("trainer") or {}).get("devices", 1)
-    return devices if isinstance(devices, int) and devices > 0 else 1
+def trains_on_gpus(study: Study) -> bool:
+    """Whether this machine has GPUs and the study uses them."""
+    return study.trainer.accelerator in ("auto", "gpu", "cuda") and Path("/dev/nvidia0").exists()
 
 
-def log_of(study: Study, run: Run) -> Path:
-    """Where a member's process writes what it has to say; SLURM's tasks do so too."""
-    return study.directory / "logs" / f"fit_{run.index}.log"
+def say_of_slow_bf16(study: Study) -> None:
+    """A line where this machine's CPU would train at a fraction of its speed."""
+    if str(study.trainer.precision).startswith("bf16") and not trains_on_gpus(study) and not has_fast_bf16():
+        say(
+            f"timecat: trainer.precision {study.trainer.precision}: this CPU has no fast bfloat16 and trains at about a "
+            "quarter of float32's speed; on it, give --trainer.precision 32-true",
+            error=True,
+        )
 
 
 def train_in_slots(
-    study: Study, runs: list[Run], arguments: list[str], slots: int, stop: Stop, program: tuple[str, ...] = PROGRAM
+    study: Study,
+    plans: list[MemberPlan],
+    arguments: list[str],
+    slots: int,
+    stop: Stop,
+    program: tuple[str, ...] = PROGRAM,
 ) -> int:
     """Train the runs in their order, the next one wherever a slot is free; `fit`'s exit status.
 
@@ -65,10 +73,10 @@ def train_in_slots(
     Raises:
         UserError: the input is at fault, and so no member was trained.
     """
-    (study.directory / "logs").mkdir(parents=True, exist_ok=True)
-    waiting = list(runs)
+    study.directory.logs.mkdir(parents=True, exist_ok=True)
+    waiting = list(plans)
     ended: dict[int, int] = {}  # exit status by the run's index
-    workers = [_Worker(study, [*program, *arguments], slot, slots) for slot in range(min(slots, len(runs)))]
+    workers = [_Worker(study, [*program, *arguments], slot, slots) for slot in range(min(slots, len(plans)))]
     threads = [
         threading.Thread(target=_work_off, args=(study, worker, waiting, ended, stop), daemon=True)
         for worker in workers
@@ -76,22 +84,22 @@ def train_in_slots(
     with live_table(study, enabled=True):
         for thread in threads:
             thread.start()
-        told = False
+        asked = False
         while any(thread.is_alive() for thread in threads):
-            if stop.is_set() and not told:
-                told = True
+            if stop.is_set() and not asked:
+                asked = True
                 for worker in workers:
                     worker.stop()
             time.sleep(0.1)
-    failed = [run for run in runs if ended.get(run.index, 0) not in (0, STOPPED, REQUEUED)]
-    if failed and all(ended.get(run.index, BAD_INPUT) == BAD_INPUT for run in runs):
-        raise UserError(_last_line(log_of(study, failed[0])).removeprefix("timecat: "))
-    for run in failed:
-        log = log_of(study, run)
+    failed = [plan for plan in plans if ended.get(plan.index, 0) not in (0, STOPPED, REQUEUED)]
+    if failed and all(ended.get(plan.index, BAD_INPUT) == BAD_INPUT for plan in plans):
+        raise UserError(_last_line(study.directory.member_log(failed[0].index)).removeprefix("timecat: "))
+    for plan in failed:
+        log = study.directory.member_log(plan.index)
         why = _last_line(log).removeprefix("timecat: ")
-        say(f"timecat: member {run.index} ({run.name}) failed: {why} (log: {log})", error=True)
+        say(f"timecat: member {plan.index} ({plan.name}) failed: {why} (log: {log})", error=True)
     if stop.is_set():
-        left = sum(ended.get(run.index) != 0 for run in runs)
+        left = sum(ended.get(plan.index) != 0 for plan in plans)
         say(f"timecat: stopped with {left} members to go; the same command goes on from there", error=True)
         return REQUEUED if stop.requeues() else STOPPED
     return FAILED if failed else 0
@@ -102,13 +110,13 @@ def _last_line(log: Path) -> str:
     return lines[-1] if lines else "no output"
 
 
-def _work_off(study: Study, worker: "_Worker", waiting: list[Run], ended: dict[int, int], stop: Stop) -> None:
+def _work_off(study: Study, worker: "_Worker", waiting: list[MemberPlan], ended: dict[int, int], stop: Stop) -> None:
     """A slot's thread: hand its worker one run after the other."""
     while waiting and not stop.is_set():
-        run = waiting.pop(0)
-        ended[run.index] = status = worker.train(run)
+        plan = waiting.pop(0)
+        ended[plan.index] = status = worker.train(plan)
         if status == 0:
-            say_finished(study, run)
+            say_finished(study, plan)
         if status == BAD_INPUT and not worker.is_ready():  # it fell over the config, as it would with every member
             waiting.clear()
     worker.end()
@@ -119,22 +127,21 @@ class _Worker:
 
     def __init__(self, study: Study, command: list[str], slot: int, slots: int) -> None:
         self.study, self.process = study, None
-        given = (study.config.get("data") or {}).get("workers") is not None
-        share = [] if given or slots == 1 else [f"--data.workers={max(1, cores() // slots)}"]
-        self.devices = devices_per_member(study)
+        share = [] if study.data.workers is not None or slots == 1 else [f"--data.workers={max(1, cores() // slots)}"]
+        self.devices = study.trainer.devices_per_member
         self.command = [*command, *share, "--slots", str(slots)]
         self.environment = _slot_environment(slot, slots, self.devices)
         self.ready = False
 
-    def train(self, run: Run) -> int:
+    def train(self, plan: MemberPlan) -> int:
         """Train a run; the exit status."""
         if self.devices > 1:
-            self._start(run, ["--member", str(run.index)])
+            self._start(plan, ["--member", str(plan.index)])
             return self._ended()
         if self.process is None:
-            self._start(run, ["--serve"])
+            self._start(plan, ["--serve"])
         with suppress(BrokenPipeError):
-            self.process.stdin.write(f"{run.index}\n".encode())
+            self.process.stdin.write(f"{plan.index}\n".encode())
         answer = self.process.stdout.readline()
         if not answer:
             return self._ended()
@@ -163,8 +170,8 @@ class _Worker:
         self.process = None
         return status
 
-    def _start(self, run: Run, more: list[str]) -> None:
-        with log_of(self.study, run).open("ab") as log:
+    def _start(self, plan: MemberPlan, more: list[str]) -> None:
+        with self.study.directory.member_log(plan.index).open("ab") as log:
             self.process = subprocess.Popen(
                 [*self.command, *more],
                 env=self.environment,
@@ -176,17 +183,17 @@ class _Worker:
             )
 
 
-def serve(study: Study, train: Callable[[Run], int], stop: Stop) -> int:
+def serve(study: Study, train: Callable[[MemberPlan], int], stop: Stop) -> int:
     """A slot's process: train the members whose numbers come on standard input, answer with an exit status each."""
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
     for line in sys.stdin:
-        run = study.run(int(line))
-        with log_of(study, run).open("ab") as log:
+        plan = study.member(int(line))
+        with study.directory.member_log(plan.index).open("ab") as log:
             for standard in (1, 2):
                 os.dup2(log.fileno(), standard)
         try:
-            status = train(run)
+            status = train(plan)
         except UserError as error:
             print(f"timecat: {error}", file=sys.stderr)
             status = BAD_INPUT

@@ -3,11 +3,9 @@
 import shutil
 import subprocess
 from dataclasses import dataclass
-from pathlib import Path
 
 from timecat.errors import UserError
-
-JOBS = "jobs"  # in <study>/launch: a line per submitted task: stage, number, job
+from timecat.study.directory import StudyDirectory
 
 
 @dataclass(frozen=True)
@@ -60,14 +58,14 @@ def ask(*command: str) -> str:
     return ended.stdout
 
 
-def submitted(directory: Path) -> dict[tuple[str, int], str]:
+def submitted(directory: StudyDirectory) -> dict[tuple[str, int], str]:
     """The last job of each (stage, number) that was submitted for the study in this directory."""
-    path = directory / "launch" / JOBS
+    path = directory.jobs
     lines = [line.split() for line in path.read_text().splitlines()] if path.exists() else []
     return {(line[0], int(line[1])): line[2] for line in lines if len(line) == 3}
 
 
-def tasks(directory: Path) -> dict[tuple[str, int], Task]:
+def tasks(directory: StudyDirectory) -> dict[tuple[str, int], Task]:
     """What SLURM says of each task that was submitted; nothing where there is no SLURM."""
     jobs = submitted(directory)
     if not jobs or not is_here():

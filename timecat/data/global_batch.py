@@ -40,7 +40,7 @@ def check_ghosts(images: int, ghost_batch_size: int | None) -> None:
         )
 
 
-def told(
+def in_words(
     batch_size: int, device_batch_size: int | None, nodes: int, devices: int, ghost_batch_size: int | None = None
 ) -> str:
     """The same in words, for the plan."""

@@ -96,7 +96,8 @@ class BetonLoader:
         self.epoch = epoch
 
     def _state_key(self) -> dict[str, int]:
-        return {"seed": self.seed, "images": len(self.indices), "batch_size": self.batch_size, "world": self.world}
+        state = {"seed": self.seed, "images": len(self.indices), "batch_size": self.batch_size, "world": self.world}
+        return {key: int(value) for key, value in state.items()}  # plain numbers, as torch unpickles no others
 
     def state_dict(self) -> dict[str, int]:
         return {"epoch": self.epoch, "batches_done": self.batches_done, **self._state_key()}

@@ -5,16 +5,18 @@ resize to the resolution, then perhaps a horizontal flip. Boxes come from a coun
 depends neither on the batch it is in nor on the number of workers, ranks or restarts.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-CIFAR_MEAN, CIFAR_STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
+from timecat.config.data import DataConfig, Interpolation, Normalisation, Preset
 
-
-Interpolation = Literal["area", "bicubic"]
+# mean and standard deviation by channel, of 1
+IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+CIFAR = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
+MEAN_AND_STD: dict[Normalisation, tuple[tuple[float, ...], tuple[float, ...]]] = {"imagenet": IMAGENET, "cifar": CIFAR}
+NORMALISATIONS: dict[Preset, Normalisation] = {"imagenet": "imagenet", "small": "cifar"}
 
 
 @dataclass(frozen=True)
@@ -43,8 +45,25 @@ class View:
     center_share: float = 224 / 256
 
 
-EVAL_VIEWS = {"imagenet": View("center"), "small": View("whole")}
-TRAIN_VIEWS = {"imagenet": View("resized", flip=True), "small": View("shifted", flip=True, padding=4)}
+EVAL_VIEWS: dict[Preset, View] = {"imagenet": View("center"), "small": View("whole")}
+TRAIN_VIEWS: dict[Preset, View] = {
+    "imagenet": View("resized", flip=True),
+    "small": View("shifted", flip=True, padding=4),
+}
+
+
+def eval_view(data: DataConfig) -> View:
+    """How images are seen in evaluation: as the preset says, where the config does not."""
+    view = EVAL_VIEWS[data.view]
+    return replace(view, interpolation=data.interpolation) if data.interpolation else view
+
+
+def train_view(data: DataConfig) -> View:
+    """How images are seen in training: as the preset says, where the config does not."""
+    preset = TRAIN_VIEWS[data.view] if data.augment else EVAL_VIEWS[data.view]
+    given = {key: getattr(data, key) for key in ("flip", "padding", "scale", "interpolation")}
+    return replace(preset, **{key: value for key, value in given.items() if value is not None})
+
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 

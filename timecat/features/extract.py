@@ -1,7 +1,5 @@
 """Members' features of a data set, computed once: one decode of each image serves all members and all devices share.
 
-    <study>/features/<data>/<part>/<member>_<step>.npy
-
 A part is a set of images in one view: `test`; `train` in the evaluation view; or, with augmented views,
 `train_view<k>` for each and `heldout` in the evaluation view.
 """
@@ -15,7 +13,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,19 +21,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from timecat import files
+from timecat.config.files import ProbeFile
+from timecat.config.probe import ProbeConfig
 from timecat.data.datamodule import ImageData
 from timecat.errors import UserError
 from timecat.features.file import FeatureFile
-from timecat.heads.sweep import ProbeConfig
 from timecat.networks.resnet import resnet_from_state
 from timecat.networks.weights import read_weights
 from timecat.process import PARENT, cores, die_with_parent
 from timecat.progress_bar import bar
-from timecat.study.study import Run, Study
+from timecat.study.study import Snapshot, Study
 from timecat.terminal import say
-
-Member = tuple[Run, int]
 
 
 @dataclass(frozen=True)
@@ -81,28 +77,23 @@ class Work:
     config: ProbeConfig
 
 
+def images_of(probe: ProbeFile) -> ImageData:
+    """A probe's images."""
+    return ImageData(**{**asdict(probe.data), "num_classes": probe.model.num_classes, "seed": probe.seed})
+
+
 class FeatureStore:
     """Features of one data set, of every member of a study.
 
     Args:
-        name: of the data set.
-        data: what the images are and how they are seen.
-        make_data: gives `data` in another process.
+        probe: of the data set.
         devices: where the backbones run, a process each where there are several.
     """
 
-    def __init__(
-        self,
-        study: Study,
-        name: str,
-        data: ImageData,
-        config: ProbeConfig,
-        devices: list[str],
-        make_data: Callable[[], ImageData],
-    ) -> None:
-        self.study, self.name, self.data, self.config = study, name, data, config
-        self.devices, self.make_data = devices, make_data
-        self.parts = parts(data, config.views)
+    def __init__(self, study: Study, probe: ProbeFile, devices: list[str]) -> None:
+        self.study, self.probe, self.name, self.config = study, probe, probe.name, probe.probe
+        self.data, self.devices = images_of(probe), devices
+        self.parts = parts(self.data, self.config.views)
         self._keys = {part.name: self._key_of(part) for part in self.parts.values()}
 
     def _key_of(self, part: Part) -> dict[str, Any]:
@@ -113,7 +104,7 @@ class FeatureStore:
             "images": hashlib.sha256(part.indices.tobytes()).hexdigest(),
             "view": str(view),
             **({"draw": part.view, "seed": data.seed} if part.view else {}),
-            "resolution": data.resolution,
+            "resolution": data.config.resolution,
             "mean": data.mean.tolist(),
             "std": data.std.tolist(),
             "precision": self.config.precision,
@@ -123,29 +114,32 @@ class FeatureStore:
     def labels(self, part: Part) -> np.ndarray:
         return self.data.beton(part.split).labels[part.indices]
 
-    def key(self, part: Part, member: Member) -> dict[str, Any]:
+    def key(self, part: Part, snapshot: Snapshot) -> dict[str, Any]:
         """What features are a function of: the weights' hash, the data's, the view, the types."""
-        run, step = member
-        done = files.read_json(self.study.directory / run.name / "done.json") or {}
-        weights = done.get("snapshots", {}).get(str(step))
-        if weights is None:
-            raise UserError(f"{self.study.snapshot_path(run, step)}: not trained yet; run `timecat fit` first")
-        return {"weights": weights, **self._keys[part.name]}
+        return {"weights": self.weights(snapshot), **self._keys[part.name]}
 
-    def array(self, part: Part, member: Member, width: int) -> FeatureFile:
-        run, step = member
-        path = self.study.directory / "features" / self.name / part.name / f"{run.name}_{step}.npy"
-        return FeatureFile(path, self.key(part, member), len(part.indices), width, self.config.storage)
+    def weights(self, snapshot: Snapshot) -> str:
+        """The hash of a snapshot's file.
 
-    def load(self, part: Part, member: Member, width: int) -> Tensor:
+        Raises:
+            UserError: it is not finished.
+        """
+        directory = self.study.directory.member(snapshot.plan.name)
+        digest = directory.hashes().get(snapshot.step)
+        if digest is None:
+            raise UserError(f"{directory.snapshot(snapshot.step)}: not trained yet; run `timecat fit` first")
+        return digest
+
+    def array(self, part: Part, snapshot: Snapshot) -> FeatureFile:
+        path = self.study.directory.feature_file(self.name, part.name, snapshot.name)
+        return FeatureFile(path, self.key(part, snapshot), len(part.indices), snapshot.width, self.config.storage)
+
+    def load(self, part: Part, snapshot: Snapshot) -> Tensor:
         """The memory-mapped features (images, width) of one member."""
-        return self.array(part, member, width).load()
+        return self.array(part, snapshot).load()
 
-    def extract(self, members: list[tuple[Member, int]]) -> int:
+    def extract(self, snapshots: list[Snapshot]) -> int:
         """Compute what is missing, in one pass over each part's images for all members whose weights fit in memory.
-
-        Args:
-            members: with the number of their features.
 
         Returns:
             How many images went through a backbone.
@@ -155,27 +149,25 @@ class FeatureStore:
         """
         missing = {
             part.name: [
-                (self.study.snapshot_path(*member), array)
-                for member, width in members
-                if not (array := self.array(part, member, width)).is_complete()
+                (snapshot, array) for snapshot in snapshots if not (array := self.array(part, snapshot)).is_complete()
             ]
             for part in self.parts.values()
         }
-        if not any(missing.values()):
+        wanted = {snapshot.name: snapshot for arrays in missing.values() for snapshot, _ in arrays}
+        if not wanted:
             return 0
-        self._check_snapshots({path: array.key["weights"] for found in missing.values() for path, array in found})
-        self._check_disk([array for found in missing.values() for _, array in found])
-        return self._extract([(self.parts[name], found) for name, found in missing.items()])
-
-    def _check_snapshots(self, hashes: dict[Path, str]) -> None:
-        for path, told in hashes.items():
-            if not path.is_file():
-                raise UserError(f"{path}: no such snapshot; train it with `timecat fit`")
-            if files.sha256(path) != told:
-                raise UserError(f"{path}: is not the file that done.json beside it tells of; train it in a new study")
+        for plan, step in wanted.values():
+            self.study.directory.member(plan.name).verify(step)
+        self._check_disk([array for arrays in missing.values() for _, array in arrays])
+        return self._extract(
+            [
+                (self.parts[name], [(self.study.snapshot_path(snapshot), array) for snapshot, array in arrays])
+                for name, arrays in missing.items()
+            ]
+        )
 
     def _check_disk(self, arrays: list[FeatureFile]) -> None:
-        directory = self.study.directory / "features"
+        directory = self.study.directory.features
         directory.mkdir(exist_ok=True)
         needed = sum(array.bytes for array in arrays if len(array.missing()) == array.shards)
         free = shutil.disk_usage(directory).free
@@ -223,7 +215,7 @@ class FeatureStore:
         threads = max(1, cores() // count)
         with ProcessPoolExecutor(count, context, _start, (counter, threads, os.getpid())) as pool:
             jobs: list[Future[None]] = [
-                pool.submit(_compute, [work for work in works if work.rank == rank], self.make_data)
+                pool.submit(_compute, [work for work in works if work.rank == rank], self.probe)
                 for rank in range(count)
             ]
             seen = 0
@@ -257,12 +249,12 @@ def _start(counter: Any, threads: int, parent: int) -> None:
     _counter = counter
 
 
-def _compute(works: list[Work], make_data: Callable[[], ImageData]) -> None:
+def _compute(works: list[Work], probe: ProbeFile) -> None:
     def advance(count: int) -> None:
         with _counter.get_lock():
             _counter.value += count
 
-    data = make_data()
+    data = images_of(probe)
     data.workers = data.workers or torch.get_num_threads()
     for work in works:
         compute(work, data, advance)

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from timecat import files
+from timecat.config.probe import BYTES, Storage
 from timecat.errors import UserError
-from timecat.heads.sweep import BYTES, Storage
+from timecat.study.directory import read_record, write_record
 
 SHARD = 16384  # images; what a kill may cost
 STORED_AS = {"float16": np.dtype(np.float16), "bfloat16": np.dtype(np.uint16), "float32": np.dtype(np.float32)}
@@ -66,7 +67,7 @@ class FeatureFile:
 
     def is_complete(self) -> bool:
         """Whether the whole array lies there and was made of the same weights, data and view."""
-        return (files.read_json(self._json) or {}).get("key") == self.key and self.path.exists()
+        return (read_record(self._json) or {}).get("key") == self.key and self.path.exists()
 
     def _digests(self) -> dict[int, str]:
         """The shards that are on the disk, and their hashes."""
@@ -148,7 +149,7 @@ class FeatureFile:
         digests = self._digests()
         self.path.unlink(missing_ok=True)  # an older one, of other weights, data or view
         shards = [digests[shard] for shard in range(self.shards)]
-        files.write_json(self._json, {"key": self.key, "shard": self.shard, "sha256": shards})
+        write_record(self._json, {"key": self.key, "shard": self.shard, "sha256": shards})
         self._part.rename(self.path)
         self._journal.unlink()
 
@@ -158,17 +159,19 @@ class FeatureFile:
         Raises:
             UserError: the file is not what was written.
         """
-        told = files.read_json(self._json)
+        record = read_record(self._json)
         wrong = UserError(f"{self.path}: is not what was written there; remove it and run the same command again")
+        if record is None:
+            raise wrong
         try:
             array = np.load(self.path, mmap_mode="c")  # so torch need not warn that it could write
         except (OSError, ValueError, EOFError):
             raise wrong from None
         if array.shape != (self.images, self.width) or array.dtype != STORED_AS[self.storage]:
             raise wrong
-        size = told["shard"]
-        found = [hashlib.sha256(array[i : i + size].data).hexdigest() for i in range(0, self.images, size)]
-        if found != told["sha256"]:
+        size = record["shard"]
+        digests = [hashlib.sha256(array[i : i + size].data).hexdigest() for i in range(0, self.images, size)]
+        if digests != record["sha256"]:
             raise wrong
         features = torch.from_numpy(array)
         return features.view(torch.bfloat16) if self.storage == "bfloat16" else features

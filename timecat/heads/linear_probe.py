@@ -6,12 +6,11 @@ import lightning as L
 import torch
 from torch import Tensor, nn
 
+from timecat.config.probe import HeadConfig
 from timecat.members.metrics import ClassifierMetrics
 from timecat.networks.cat import FrozenCat
 
-EPOCHS = 28
 MILESTONES = (8 / 28, 16 / 28, 24 / 28)  # of the epochs, where the learning rate is divided by 10
-
 
 MOMENTUM = 0.9
 
@@ -32,16 +31,15 @@ class LinearProbe(L.LightningModule):
     Weight decay is on the linear layer's weight and bias, none on the BatchNorm; the weight starts at N(0, 0.01).
 
     Args:
-        snapshots: the cat's members, as FrozenCat takes them.
-        num_classes: classes of the probe's data.
-        lr: at the start; /10 at 8/28, 16/28 and 24/28 of the epochs.
-        weight_decay: of the linear layer.
+        model: the keys of `timecat.config.probe.HeadConfig`.
     """
 
-    def __init__(self, snapshots: list[str], num_classes: int, lr: float = 0.01, weight_decay: float = 1e-4) -> None:
+    def __init__(self, **model: Any) -> None:
         super().__init__()
+        self.config = HeadConfig(**model)
         self.save_hyperparameters()
-        self.cat = FrozenCat(snapshots)
+        num_classes = self.config.num_classes
+        self.cat = FrozenCat(self.config.snapshots)
         self.norm = nn.BatchNorm1d(self.cat.num_features)
         self.linear = nn.Linear(self.cat.num_features, num_classes)
         with torch.no_grad():  # the weight that the fast path starts from
@@ -78,9 +76,9 @@ class LinearProbe(L.LightningModule):
     def configure_optimizers(self) -> Any:
         groups = [
             {"params": self.norm.parameters(), "weight_decay": 0.0},
-            {"params": self.linear.parameters(), "weight_decay": self.hparams.weight_decay},
+            {"params": self.linear.parameters(), "weight_decay": self.config.weight_decay},
         ]
-        optimizer = torch.optim.SGD(groups, self.hparams.lr, momentum=MOMENTUM, nesterov=True)
+        optimizer = torch.optim.SGD(groups, self.config.lr, momentum=MOMENTUM, nesterov=True)
         epochs = self.trainer.max_epochs
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda epoch: learning_rate(1.0, epoch, epochs))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "epoch"}}

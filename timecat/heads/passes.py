@@ -16,13 +16,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from timecat.features.extract import FeatureStore, Member
+from timecat.config.probe import EPOCHS
+from timecat.features.extract import FeatureStore
 from timecat.features.matrix import FeatureMatrix
 from timecat.heads.linear_probe import learning_rate
 from timecat.heads.sgd import Heads
-from timecat.heads.sweep import Block, columns, head_bytes
-from timecat.members.trainer import ProbeSettings
+from timecat.heads.sweep import columns, head_bytes
 from timecat.progress_bar import bar
+from timecat.study.directory import ProbeDirectory
+from timecat.study.results import head_settings
+from timecat.study.study import SeededCat, Snapshot
 
 LOGITS_AT_ONCE = 1 << 25  # of an evaluation, 128 MiB of float32
 Logits = Callable[[Tensor], Tensor]  # (cats, K, classes, b) of features (b, columns)
@@ -32,7 +35,7 @@ class Passes:
     """What all passes of a data set share.
 
     Args:
-        keys: of each block by name, a hash of its features.
+        keys: of each cat by name, a hash of its features.
         directory: where a pass lies until it is finished.
         minutes: how much work a kill may cost.
 
@@ -45,43 +48,43 @@ class Passes:
     def __init__(
         self,
         store: FeatureStore,
-        settings: ProbeSettings,
         keys: dict[str, str],
         device: torch.device,
-        directory: Path,
+        directory: ProbeDirectory,
         minutes: float,
     ) -> None:
-        self.store, self.settings, self.device = store, settings, device
+        self.store, self.probe, self.device = store, store.probe, device
+        self.grid = self.probe.probe.grid(self.probe.model.lr)
+        self.classes, self.epochs = self.probe.model.num_classes, self.probe.trainer.max_epochs or EPOCHS
         self._keys, self._directory, self._seconds = keys, directory, 60 * minutes
         self.labels = {part.name: torch.from_numpy(store.labels(part)).to(device) for part in store.parts.values()}
         # the parts that epochs take in turn, and the one where the held-out images are seen as in evaluation
         self._views = [part for part in store.parts.values() if part.split == "train" and part.name != "heldout"]
         self.held_part = "heldout" if "heldout" in store.parts else self._views[0].name
-        fit, held = settings.data.split()
+        fit, held = store.data.split()
         train = self._views[0].indices
         self.fit, self.all = np.searchsorted(train, fit), np.arange(len(train))
         self.held = torch.from_numpy(np.searchsorted(store.parts[self.held_part].indices, held))
-        self._members: list[tuple[Member, int]] = []
+        self._snapshots: list[Snapshot] = []
         self._matrices: dict[str, FeatureMatrix] = {}
 
-    def matrix(self, part: str, members: list[tuple[Member, int]], heads: int) -> FeatureMatrix:
-        """Features of a part; kept until other members are asked for, as choosing and training again read the same.
+    def matrix(self, part: str, snapshots: list[Snapshot], heads: int) -> FeatureMatrix:
+        """Features of a part; measured until other members are asked for, as choosing and training again read the same.
 
         Args:
-            members: with the number of their features.
             heads: bytes that the heads take beside it.
         """
-        if self._members != members:
-            self._members, self._matrices = members, {}
+        if self._snapshots != snapshots:
+            self._snapshots, self._matrices = snapshots, {}
         if part not in self._matrices:
-            loaded = [self.store.load(self.store.parts[part], member, width) for member, width in members]
-            room = self.settings.probe.memory_gb * 1e9 - heads - sum(other.bytes for other in self._matrices.values())
+            loaded = [self.store.load(self.store.parts[part], snapshot) for snapshot in snapshots]
+            room = self.probe.probe.memory_gb * 1e9 - heads - sum(other.bytes for other in self._matrices.values())
             self._matrices[part] = FeatureMatrix(loaded, self.device, room)
         return self._matrices[part]
 
     def train(
         self,
-        blocks: Sequence[Block],
+        cats: Sequence[SeededCat],
         rates: np.ndarray,
         decays: np.ndarray,
         rows: np.ndarray,
@@ -91,59 +94,59 @@ class Passes:
         purpose: str,
         measured_on: str,
         measure: Callable[[int, Heads, FeatureMatrix], None],
-        kept: dict[str, Any],
+        measured: dict[str, Any],
     ) -> None:
-        """Train K heads for each block: epoch e visits default_rng([seed, e]).permutation(rows), as BetonLoader does.
+        """Train K heads for each cat: epoch e visits default_rng([seed, e]).permutation(rows), as BetonLoader does.
 
         Args:
-            rates, decays: learning rates and weight decays (blocks, K).
+            rates, decays: learning rates and weight decays (cats, K).
             epochs, horizon: epochs to train, and the length that the learning rate's schedule is laid out for.
             purpose: what the progress bar calls it.
             measured_on, measure: the part whose features `measure` gets after each epoch.
-            kept: what `measure` gathers; it is saved with the heads.
+            measured: what `measure` gathers; it is saved with the heads.
         """
-        settings, batch = self.settings, self.settings.data.batch_size
-        members, cats = columns(blocks)
-        size = sum(head_bytes(block.features, settings.classes) for block in blocks) * rates.shape[1]
-        heads = Heads(cats, rates, decays, classes=settings.classes, seed=settings.seed, device=self.device)
-        path = self._path(blocks, [rates.tolist(), decays.tolist(), hashlib.sha256(rows).hexdigest(), horizon, purpose])
-        start, saved = self._resume(path, heads, kept), time.monotonic()
+        seed, batch = self.probe.seed, self.probe.data.batch_size
+        snapshots, slices = columns(cats)
+        size = sum(head_bytes(cat.features, self.classes) for cat in cats) * rates.shape[1]
+        heads = Heads(slices, rates, decays, classes=self.classes, seed=seed, device=self.device)
+        path = self._path(cats, [rates.tolist(), decays.tolist(), hashlib.sha256(rows).hexdigest(), horizon, purpose])
+        start, saved = self._resume(path, heads, measured), time.monotonic()
         whole = len(rows) - len(rows) % batch
         title = f"{self.store.name}: {rates.size} heads, {purpose}"
         with bar(title, epochs * whole, "images", start * whole) as advance:
             for epoch in range(start, epochs):
                 factor = learning_rate(1.0, epoch, horizon)
-                order = torch.from_numpy(np.random.default_rng([settings.seed, epoch]).permutation(rows)[:whole])
+                order = torch.from_numpy(np.random.default_rng([seed, epoch]).permutation(rows)[:whole])
                 part = self._views[epoch % len(self._views)].name
                 batches = order.split(batch)
-                features = self.matrix(part, members, size).batches(batches)
+                features = self.matrix(part, snapshots, size).batches(batches)
                 for numbers, values in zip(batches, features, strict=True):
                     heads.step(values, self.labels[part][numbers.to(self.device)], factor)
                     advance(len(numbers))
-                measure(epoch, heads, self.matrix(measured_on, members, size))
+                measure(epoch, heads, self.matrix(measured_on, snapshots, size))
                 if time.monotonic() - saved > self._seconds and epoch + 1 < epochs:
-                    self._save(path, epoch + 1, heads, kept)
+                    self._save(path, epoch + 1, heads, measured)
                     saved = time.monotonic()
         path.unlink(missing_ok=True)
 
-    def _path(self, blocks: Sequence[Block], content: list[Any]) -> Path:
+    def _path(self, cats: Sequence[SeededCat], content: list[Any]) -> Path:
         """Where an unfinished pass lies; every other one has another name."""
-        told = [[self._keys[block.name] for block in blocks], self.settings.heads(), content]
-        return self._directory / f".pass_{hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]}.pt"
+        of = [[self._keys[cat.name] for cat in cats], head_settings(self.probe), content]
+        return self._directory.unfinished_pass(hashlib.sha256(json.dumps(of).encode()).hexdigest()[:16])
 
-    def _save(self, path: Path, epoch: int, heads: Heads, kept: dict[str, Any]) -> None:
+    def _save(self, path: Path, epoch: int, heads: Heads, measured: dict[str, Any]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_suffix(".tmp")
-        torch.save({"epoch": epoch, "heads": heads.state(), "kept": kept}, temporary)
+        torch.save({"epoch": epoch, "heads": heads.state(), "kept": measured}, temporary)
         os.replace(temporary, path)
 
-    def _resume(self, path: Path, heads: Heads, kept: dict[str, Any]) -> int:
+    def _resume(self, path: Path, heads: Heads, measured: dict[str, Any]) -> int:
         try:
             state = torch.load(path, map_location="cpu", weights_only=True)
         except (OSError, RuntimeError, EOFError, pickle.UnpicklingError):
             return 0
         heads.load_state(state["heads"])
-        kept.update(state["kept"])
+        measured.update(state["kept"])
         return state["epoch"]
 
     def accuracy(self, logits: Logits, matrix: FeatureMatrix, shape: tuple[int, int, int]) -> Tensor:

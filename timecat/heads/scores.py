@@ -1,13 +1,13 @@
 """What predictions on a test set are worth: accuracies, by class too, and intervals by bootstrap over the images."""
 
-from typing import Any
-
 import numpy as np
+
+from timecat.study.results import Scores
 
 DRAWS = 10_000
 
 
-def scores(predicted: np.ndarray, in_top5: np.ndarray, labels: np.ndarray, classes: int) -> dict[str, Any]:
+def scores(predicted: np.ndarray, in_top5: np.ndarray, labels: np.ndarray, classes: int) -> Scores:
     """Accuracies in percent.
 
     Args:

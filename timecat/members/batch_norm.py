@@ -10,7 +10,6 @@ mean of their moments.
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Literal
 
 import torch
 import torch.distributed
@@ -19,8 +18,6 @@ from torch.func import functional_call
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from timecat.networks.ghost_batch_norm import momentum_of
-
-Mend = Literal["recalibrate", "third_step"]
 
 
 def norms(network: nn.Module) -> list[_BatchNorm]:

@@ -16,13 +16,9 @@ from timecat import files
 from timecat.cluster.stop import Stop
 from timecat.errors import UserError
 from timecat.process import is_first_rank
-from timecat.study.progress import DONE
-from timecat.study.study import Run
+from timecat.study.directory import Done, MemberDirectory, write_record
+from timecat.study.study import MemberPlan
 from timecat.terminal import say
-
-CHECKPOINT = "last.ckpt"
-PREVIOUS = "previous.ckpt"
-TEMPORARY = f".{CHECKPOINT}.tmp"
 
 
 class Stopped(Exception):
@@ -36,14 +32,14 @@ def save_snapshot(path: Path, state: dict[str, Tensor]) -> None:
     files.write_bytes(path, buffer.getvalue())
 
 
-def newest_checkpoint(directory: Path) -> tuple[Path, int] | None:
+def newest_checkpoint(directory: MemberDirectory) -> tuple[Path, int] | None:
     """The newest checkpoint that loads, and its step; None where nothing was saved yet.
 
     Raises:
         UserError: there are checkpoints, and none loads.
     """
     wrong = []
-    for path in (directory / CHECKPOINT, directory / PREVIOUS):
+    for path in (directory.checkpoint, directory.previous_checkpoint):
         if not path.exists():
             continue
         try:
@@ -72,8 +68,10 @@ def _step(path: Path) -> int:
 class Checkpoint(L.Callback):
     """Snapshots at the plan's steps, a checkpoint every few minutes and when `stop` is set, a marker at the end."""
 
-    def __init__(self, directory: Path, run: Run, minutes: float, batch_size: int, stop: Stop) -> None:
-        self.directory, self.run, self.seconds, self.stop = directory, run, 60 * minutes, stop
+    def __init__(
+        self, directory: MemberDirectory, plan: MemberPlan, minutes: float, batch_size: int, stop: Stop
+    ) -> None:
+        self.directory, self.plan, self.seconds, self.stop = directory, plan, 60 * minutes, stop
         self.batch_size = batch_size
         self.saved_at = time.monotonic()
         self.step = -1
@@ -93,11 +91,11 @@ class Checkpoint(L.Callback):
         if step == self.step:  # a batch of an accumulated step
             return
         self.step = step
-        if step in self.run.snapshots:
+        if step in self.plan.snapshots:
             state = member.snapshot()  # on every rank: it may read batches
             if trainer.is_global_zero:
-                save_snapshot(self.directory / f"snapshot_{step}.pt", state)
-        if step == self.run.steps:
+                save_snapshot(self.directory.snapshot(step), state)
+        if step == self.plan.steps:
             self.save(trainer)  # here, not at the end of training, where Lightning has let go of the loader's position
             return
         level, late = self.agreed()
@@ -105,7 +103,7 @@ class Checkpoint(L.Callback):
             self.save(trainer)
             self.publish(trainer)
         if level:
-            raise Stopped(f"stopped at step {step:,} of {self.run.steps:,}")
+            raise Stopped(f"stopped at step {step:,} of {self.plan.steps:,}")
 
     def agreed(self) -> tuple[int, bool]:
         """What all processes of the member make of their signals and clocks: the strongest request, whether to save."""
@@ -119,33 +117,36 @@ class Checkpoint(L.Callback):
 
     def save(self, trainer: L.Trainer) -> None:
         """Save under a temporary name; `publish` renames it, so a kill leaves the last checkpoint or this one."""
-        trainer.save_checkpoint(self.directory / TEMPORARY)
+        trainer.save_checkpoint(self.directory.unpublished_checkpoint)
         self.saved_at = time.monotonic()
 
     def publish(self, trainer: L.Trainer) -> None:
         """Make it the newest of two; a kill between the renames leaves the one before it, as `previous`."""
         if not trainer.is_global_zero:
             return
-        with (self.directory / TEMPORARY).open("rb") as file:
+        with (self.directory.unpublished_checkpoint).open("rb") as file:
             os.fsync(file.fileno())
-        if (self.directory / CHECKPOINT).exists():
-            os.replace(self.directory / CHECKPOINT, self.directory / PREVIOUS)
-        os.replace(self.directory / TEMPORARY, self.directory / CHECKPOINT)
+        if (self.directory.checkpoint).exists():
+            os.replace(self.directory.checkpoint, self.directory.previous_checkpoint)
+        os.replace(self.directory.unpublished_checkpoint, self.directory.checkpoint)
 
     def on_train_end(self, trainer: L.Trainer, member: L.LightningModule) -> None:
-        if trainer.global_step < self.run.steps:
+        if trainer.global_step < self.plan.steps:
             return
         if trainer.is_global_zero:
-            paths = {step: self.directory / f"snapshot_{step}.pt" for step in self.run.snapshots}
             metrics = {key: float(value) for key, value in trainer.callback_metrics.items() if key.startswith("val/")}
-            files.write_json(
-                self.directory / DONE,
-                {
-                    "step": self.run.steps,
-                    "images": self.run.steps * self.batch_size,
-                    "seed": self.run.seed,
-                    "metrics": metrics,
-                    "snapshots": {str(step): files.sha256(path) for step, path in paths.items() if path.exists()},
+            there = self.directory.hashes()  # of a longer plan before this one too
+            paths = {step: self.directory.snapshot(step) for step in {*there, *self.plan.snapshots}}
+            done: Done = {
+                "step": self.plan.steps,
+                "images": self.plan.steps * self.batch_size,
+                "seed": self.plan.seed,
+                "metrics": metrics,
+                "snapshots": {
+                    str(step): there[step] if step not in self.plan.snapshots else files.sha256(path)
+                    for step, path in sorted(paths.items())
+                    if path.exists()
                 },
-            )
+            }
+            write_record(self.directory.done, done)
         self.publish(trainer)  # after the marker; a run that is longer in a later plan goes on from here

@@ -1,17 +1,15 @@
 """Optimisers and learning-rate schedules of pretraining, by name."""
 
 import math
-from typing import Literal
+from typing import Any
 
 import torch
 from schedulefree import AdamWScheduleFree
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
 
+from timecat.config.member import MemberConfig
 from timecat.errors import UserError
-
-Optimizer = Literal["schedule_free_adamw", "sgd"]
-Schedule = Literal["constant", "step", "linear", "cosine", "one_cycle"]
 
 
 class ScheduleFreeAdamW(AdamWScheduleFree):
@@ -48,67 +46,55 @@ class ScheduleFreeAdamW(AdamWScheduleFree):
         return averages
 
 
-def make_optimizer(
-    name: Optimizer,
-    network: nn.Module,
-    *,
-    lr: float,
-    momentum: float,
-    nesterov: bool,
-    beta2: float,
-    weight_decay: float,
-    norm_weight_decay: float | None,
-    warmup: int,
-) -> torch.optim.Optimizer:
+def make_optimizer(config: MemberConfig, network: nn.Module, *, lr: float) -> torch.optim.Optimizer:
     """The optimiser of a network's parameters; `schedule_free_adamw` warms up by itself.
 
     Args:
-        norm_weight_decay: of BatchNorm's weights and biases; weight_decay where None.
+        config: its optimizer, momentum, nesterov, beta2, warm-up, and weight decays: norm_weight_decay is that of
+            BatchNorm's weights and biases, weight_decay where None.
+        lr: the learning rate at the global batch.
 
     Raises:
         UserError: a value that the optimiser cannot take.
     """
     norms = [module for module in network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
     norm_ids = {id(parameter) for norm in norms for parameter in norm.parameters()}
-    groups = [{"params": list(network.parameters()), "weight_decay": weight_decay}]
-    if norm_weight_decay is not None:
-        groups[0]["params"] = [p for p in network.parameters() if id(p) not in norm_ids]
-        norm_parameters = [p for p in network.parameters() if id(p) in norm_ids]
-        groups.append({"params": norm_parameters, "weight_decay": norm_weight_decay})
-    if name != "sgd" and not (0 < momentum < 1 and 0 <= beta2 < 1 and lr > 0):  # the package does not look
-        raise UserError(f"model: {name} needs momentum and beta2 below 1, momentum and lr above 0; mend them")
+    parameters = list(network.parameters())
+    groups: list[dict[str, Any]] = [{"params": parameters, "weight_decay": config.weight_decay}]
+    if config.norm_weight_decay is not None:
+        groups[0]["params"] = [p for p in parameters if id(p) not in norm_ids]
+        norm_parameters = [p for p in parameters if id(p) in norm_ids]
+        groups.append({"params": norm_parameters, "weight_decay": config.norm_weight_decay})
     try:
-        if name == "sgd":
-            return torch.optim.SGD(groups, lr, momentum=momentum, nesterov=nesterov)
-        return ScheduleFreeAdamW(groups, lr, betas=(momentum, beta2), warmup_steps=warmup, foreach=True)
+        if config.optimizer == "sgd":
+            return torch.optim.SGD(groups, lr, momentum=config.momentum, nesterov=config.nesterov)
+        betas, warmup = (config.momentum, config.beta2), config.warmup_steps
+        return ScheduleFreeAdamW(groups, lr, betas=betas, warmup_steps=warmup, foreach=True)
     except ValueError as error:
-        raise UserError(f"model: {name} cannot take its values ({error}); mend lr, momentum or weight_decay") from None
+        raise UserError(
+            f"model: {config.optimizer} cannot take its values ({error}); mend lr, momentum or weight_decay"
+        ) from None
 
 
-def make_schedule(
-    name: Schedule, optimizer: torch.optim.Optimizer, *, steps: int | None, warmup: int, pct_start: float
-) -> LRScheduler | None:
+def make_schedule(config: MemberConfig, optimizer: torch.optim.Optimizer) -> LRScheduler | None:
     """A scheduler that is stepped once per optimiser step, or None where the learning rate is the optimiser's own.
 
-    All but `one_cycle` rise linearly for `warmup` steps. Then `step` divides by 10 at 1/3 and 2/3 of the horizon (30
+    All but `one_cycle` rise linearly for `warmup_steps`. Then `step` divides by 10 at 1/3 and 2/3 of the horizon (30
     and 60 of 90 epochs in arXiv 2212.07346), `linear` and `cosine` fall to 0 (linear: libffcv/ffcv-imagenet),
     `one_cycle` is torch's OneCycleLR (Smith and Topin 2018).
 
     Raises:
-        UserError: a schedule with a horizon but no steps, a horizon for schedule-free, or a warm-up beyond the horizon.
+        UserError: a schedule with a horizon but no steps.
     """
+    name, steps, warmup = config.schedule, config.steps, config.warmup_steps
     if isinstance(optimizer, AdamWScheduleFree):
-        if name != "constant":
-            raise UserError(f"model.schedule {name} contradicts schedule_free_adamw; use constant, or sgd")
         return None
     if name == "constant":
         return LambdaLR(optimizer, lambda step: min(1.0, (step + 1) / warmup)) if warmup else None
     if steps is None:
         raise UserError(f"model.schedule {name} needs to know its last step; train it in a study, or set model.steps")
-    if warmup >= steps:
-        raise UserError(f"model.warmup_steps {warmup:,} leave nothing of {steps:,} steps; choose fewer")
     if name == "one_cycle":
-        return OneCycleLR(optimizer, optimizer.defaults["lr"], total_steps=steps + 1, pct_start=pct_start)
+        return OneCycleLR(optimizer, optimizer.defaults["lr"], total_steps=steps + 1, pct_start=config.pct_start)
 
     def factor(step: int) -> float:
         if step < warmup:

@@ -1,20 +1,20 @@
 """Measures and logs a member's loss, learning rate, images and images/s; the only host synchronisation of a step."""
 
 import time
-from pathlib import Path
 from typing import Any
 
 import lightning as L
 
-from timecat.study import progress
-from timecat.study.study import Run
+from timecat.study.directory import MemberDirectory
+from timecat.study.progress import write_progress
+from timecat.study.study import MemberPlan
 
 
 class ProgressCallback(L.Callback):
     """TensorBoard every `log_every_n_steps`, progress.json at most once a second."""
 
-    def __init__(self, directory: Path, run: Run, batch_size: int) -> None:
-        self.directory, self.run, self.batch_size = directory, run, batch_size
+    def __init__(self, directory: MemberDirectory, plan: MemberPlan, batch_size: int) -> None:
+        self.directory, self.plan, self.batch_size = directory, plan, batch_size
         self.loss: float | None = None
         self.rate: float | None = None
 
@@ -33,7 +33,7 @@ class ProgressCallback(L.Callback):
     def on_train_batch_end(self, trainer: L.Trainer, member: L.LightningModule, *_: Any) -> None:
         step = trainer.global_step
         steps = step - self.logged_step
-        if steps and (step % trainer.log_every_n_steps == 0 or step == self.run.steps):
+        if steps and (step % trainer.log_every_n_steps == 0 or step == self.plan.steps):
             batches = steps * trainer.accumulate_grad_batches
             mean = trainer.strategy.reduce(member.loss_sum.clone(), reduce_op="mean")  # over all processes
             self.loss = float(mean) / batches  # waits for the device
@@ -64,5 +64,5 @@ class ProgressCallback(L.Callback):
 
     def _write(self, trainer: L.Trainer) -> None:
         if trainer.is_global_zero:
-            progress.write(self.directory, self.run, trainer.global_step, self.loss, self.rate)
+            write_progress(self.directory, self.plan, trainer.global_step, self.loss, self.rate)
         self.written_at = time.monotonic()

@@ -2,12 +2,12 @@
 
 import math
 from functools import partial
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 
+from timecat.config.member import BOTTLENECKS_FROM, Init, Stem
 from timecat.errors import UserError
 from timecat.networks.ghost_batch_norm import GhostBatchNorm2d
 
@@ -19,9 +19,7 @@ LAYERS = {
     101: (3, 4, 23, 3),
     152: (3, 8, 36, 3),
 }
-Stem = Literal["imagenet", "small"]
 STEMS: dict[int, Stem] = {7: "imagenet", 3: "small"}  # by the side of the first kernel
-Init = Literal["torchvision", "lecun"]
 
 
 class BlurConv2d(nn.Conv2d):
@@ -135,7 +133,7 @@ def resnet(
         raise UserError(f"model.depth {depth} is no ResNet; choose one of {', '.join(map(str, LAYERS))}")
     if width < 8 or width % 8:
         raise UserError(f"model.width {width} must be a positive multiple of 8 (64 is the original)")
-    block = Bottleneck if depth >= 50 else BasicBlock
+    block = Bottleneck if depth >= BOTTLENECKS_FROM else BasicBlock
     network = ScaledResNet(block, LAYERS[depth], width, num_classes, stem, blurpool, ghost_batch_size)
     for module in network.modules():
         if init == "lecun" and isinstance(module, nn.Conv2d):

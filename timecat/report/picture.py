@@ -2,12 +2,12 @@
 
 import io
 from pathlib import Path
-from typing import Any
 
+from timecat.study.results import Report
 from timecat.study.study import TOLERANCE, Study
 
 
-def picture(study: Study, content: dict[str, Any], kind: str) -> bytes:
+def picture(study: Study, content: Report, kind: str) -> bytes:
     """Top-1 against the number of members, one panel a data set; cats of another model or budget stand as stars."""
     import matplotlib
 

@@ -1,46 +1,32 @@
 """`timecat status`: what of a study is finished, running, stopped or missing, from disk and, where it is, SLURM."""
 
-from timecat import files
 from timecat.cluster import slurm
 from timecat.cluster.members_table import LEFT, members_table
-from timecat.cluster.slots import log_of
-from timecat.config import data_name
-from timecat.study import progress
+from timecat.study.progress import is_finished
+from timecat.study.results import count_probed, is_reported
 from timecat.study.study import Study
 from timecat.terminal import print_table, say
 
 LAST_LINES = 3
 
 
-def probed(study: Study, path: str) -> tuple[int, int]:
-    """How many cats of a data set have their result, and how many there are, over all repetitions."""
-    results = files.read_json(study.directory / "probe" / data_name(path) / "results.json") or {}
-    done = sum(len(cat["repetitions"]) for cat in results.get("cats", {}).values())
-    return done, len(study.cats) * study.repetitions
-
-
-def is_probed(study: Study, path: str) -> bool:
-    done, wanted = probed(study, path)
-    return done >= wanted
-
-
 def status(study: Study) -> None:
     """Print a row per member, then the probes and the report, and why SLURM's tasks failed."""
     tasks = slurm.tasks(study.directory)
-    unfinished = {run.index for run in study.runs if progress.state_of(study, run)["state"] != "finished"}
-    shown = {number: task for (stage, number), task in tasks.items() if stage == "member" and number in unfinished}
-    print_table(*members_table(study, tasks=shown), left=LEFT)
-    logs = {("member", run.index): log_of(study, run) for run in study.runs if run.index in unfinished}
-    for i, path in enumerate(study.probes):
-        name = data_name(path)
-        done, wanted = probed(study, path)
-        state = "finished" if done >= wanted else f"{done} of {wanted} cats" if done else "missing"
+    unfinished = {plan.index for plan in study.members if not is_finished(study, plan)}
+    of_members = {number: task for (stage, number), task in tasks.items() if stage == "member" and number in unfinished}
+    print_table(*members_table(study, tasks=of_members), left=LEFT)
+    logs = {("member", index): study.directory.member_log(index) for index in unfinished}
+    for place, probe in enumerate(study.probes):
+        done, wanted = count_probed(study, probe)
+        state = "finished" if done == wanted else f"{done} of {wanted} cats" if done else "missing"
         if done < wanted:
-            logs["probe", i] = study.directory / "logs" / f"probe_{i}.log"
-        say(f"probe {name}: {state}{_told(tasks, 'probe', i, done < wanted)}")
-    report = study.directory / "report.md"
-    missing = f"missing; timecat report writes it{_told(tasks, 'report', 0, True)}"
-    say(f"report: {report}" if report.exists() else f"report: {missing}")
+            logs["probe", place] = study.directory.probe_log(place)
+        say(f"probe {probe.name}: {state}{_slurm_says(tasks, 'probe', place, done < wanted)}")
+    report = study.directory.report("heldout", ".md")
+    state = "missing" if not report.exists() else str(report) if is_reported(study) else f"{report} is of other results"
+    mend = "" if state == str(report) else f"; timecat report writes it{_slurm_says(tasks, 'report', 0, True)}"
+    say(f"report: {state}{mend}")
     for key, log in logs.items():
         task = tasks.get(key)
         if task is not None and task.has_failed and log.exists():
@@ -49,6 +35,6 @@ def status(study: Study) -> None:
                 say(f"    {line}")
 
 
-def _told(tasks: dict[tuple[str, int], slurm.Task], stage: str, number: int, is_missing: bool) -> str:
+def _slurm_says(tasks: dict[tuple[str, int], slurm.Task], stage: str, number: int, is_missing: bool) -> str:
     task = tasks.get((stage, number))
     return f"; SLURM: {task}" if task is not None and is_missing else ""

@@ -2,35 +2,26 @@
 
 import fcntl
 import os
-import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
-from timecat import files
-from timecat.study.study import Run, Study
+from timecat.study.directory import MemberDirectory, write_record
+from timecat.study.study import MemberPlan, Study
+from timecat.terminal import say
 
-PROGRESS = "progress.json"
-LOCK = "lock"
-DONE = "done.json"
 PATIENCE = 300.0  # seconds; NFS servers let go after 90
 
 
-def is_finished(directory: Path, run: Run) -> bool:
-    """Whether the member's marker covers every snapshot of the plan and the files are there."""
-    done = files.read_json(directory / DONE) or {}
-    snapshots = done.get("snapshots", {})
-    return all(str(step) in snapshots and (directory / f"snapshot_{step}.pt").is_file() for step in run.snapshots)
-
-
-def lock(directory: Path, patient: bool = False) -> int | None:
-    """Take the member's lock, or None where another process trains it; the kernel lets go when the process ends.
+def lock(path: Path, patient: bool = False) -> int | None:
+    """Take a lock, or None where another process has it; the kernel lets go when the process ends.
 
     Args:
         patient: wait some minutes for it: the file server lets go of a dead node's locks only after a while.
     """
-    directory.mkdir(parents=True, exist_ok=True)
-    file = os.open(directory / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     end = time.monotonic() + (PATIENCE if patient else 0.2)  # `is_locked` holds it for a moment too
     while True:
         try:
@@ -42,13 +33,13 @@ def lock(directory: Path, patient: bool = False) -> int | None:
                 return None
             time.sleep(0.02)
         except OSError as error:
-            print(f"timecat: {directory}: the file system has no locks ({error.strerror})", file=sys.stderr)
+            say(f"timecat: {path.parent}: the file system has no locks ({error.strerror})", error=True)
             return file
 
 
-def is_locked(directory: Path) -> bool:
+def is_locked(path: Path) -> bool:
     try:
-        file = os.open(directory / LOCK, os.O_RDONLY)
+        file = os.open(path, os.O_RDONLY)
     except OSError:
         return False
     try:
@@ -62,32 +53,48 @@ def is_locked(directory: Path) -> bool:
     return False
 
 
-def write(directory: Path, run: Run, step: int, loss: float | None, images_per_sec: float | None) -> None:
-    files.write_json(
-        directory / PROGRESS,
-        {"step": step, "steps": run.steps, "loss": loss, "images_per_sec": images_per_sec, "time": time.time()},
+def write_progress(
+    directory: MemberDirectory, plan: MemberPlan, step: int, loss: float | None, images_per_sec: float | None
+) -> None:
+    write_record(
+        directory.progress,
+        {"step": step, "steps": plan.steps, "loss": loss, "images_per_sec": images_per_sec, "time": time.time()},
     )
 
 
-def state_of(study: Study, run: Run) -> dict[str, Any]:
+@dataclass
+class MemberState:
     """A member as it stands on disk.
 
-    Returns:
-        state (finished, running, stopped, missing), step, loss, images_per_sec, eta in seconds, and time: when it last
-        told its progress, in seconds since 1970.
+    Attributes:
+        eta: seconds that it still takes.
+        time: when it last told its progress, in seconds since 1970.
     """
-    directory = study.directory / run.name
-    unknown = dict.fromkeys(("loss", "images_per_sec", "eta"))
-    state: dict[str, Any] = {"state": "missing", "step": 0, "time": 0.0, **unknown}
-    progress = files.read_json(directory / PROGRESS)
+
+    state: Literal["finished", "running", "stopped", "missing"] = "missing"
+    step: int = 0
+    loss: float | None = None
+    images_per_sec: float | None = None
+    eta: float | None = None
+    time: float = 0.0
+
+
+def is_finished(study: Study, plan: MemberPlan) -> bool:
+    """Whether the plan's snapshots are all there."""
+    return study.directory.member(plan.name).is_finished(plan.snapshots)
+
+
+def member_state(study: Study, plan: MemberPlan) -> MemberState:
+    """What the member's directory tells."""
+    directory = study.directory.member(plan.name)
+    state, progress = MemberState(), directory.read_progress()
     if progress:
-        state |= {key: progress[key] for key in ("step", "loss", "images_per_sec", "time")}
-    if is_finished(directory, run):
-        return state | {"state": "finished", "step": run.steps}
-    if is_locked(directory):
-        state["state"] = "running"
-        if state["images_per_sec"]:
-            state["eta"] = (run.steps - state["step"]) * study.batch_size / state["images_per_sec"]
-    elif progress:
-        state["state"] = "stopped"
+        state = MemberState("stopped", progress["step"], progress["loss"], progress["images_per_sec"])
+        state.time = progress["time"]
+    if is_finished(study, plan):
+        state.state, state.step = "finished", plan.steps
+    elif is_locked(directory.lock):
+        state.state = "running"
+        if state.images_per_sec:
+            state.eta = (plan.steps - state.step) * study.batch_size / state.images_per_sec
     return state

@@ -1,55 +1,91 @@
-"""What a member's weights are a function of: kept beside them, so that nothing else is ever counted as finished."""
+"""What a member's weights are a function of: kept beside them, so that nothing else is ever counted as finished.
 
-from pathlib import Path
+Two recipes are the same where they mean the same, however they are spelt: every key is there, with its default where
+the config is silent, and a view's with what its preset says.
+"""
+
+from dataclasses import asdict, fields
 from typing import Any
 
 from timecat import files
+from timecat.config.data import DataConfig
+from timecat.config.member import MemberConfig
+from timecat.config.trainer import TrainerConfig
+from timecat.data.views import NORMALISATIONS, train_view
 from timecat.errors import UserError
-from timecat.study.study import Run, Study
+from timecat.study.directory import MemberDirectory, read_record
+from timecat.study.study import MemberPlan, Study
 
-RECIPE = "recipe.json"
-FILE = "data.train's content"  # a key of the recipe that only the file itself can tell
-WITHOUT_EFFECT = {
-    "workers",
-    "root",
-    "source",
-    "val",
-    "test",
-    "eval_batch_size",
-    "train_images",
-}  # data keys, on weights
+CONTENT = "data.train's content"  # a key of the recipe that only the file itself can tell
+WITHOUT_EFFECT = ("workers", "root", "source", "val", "test", "eval_batch_size", "train_images")  # on weights
+SET_BY_THE_STUDY = ("num_classes", "seed", "steps")
+OF_THE_TRAINER = (
+    "precision",
+    "sync_batchnorm",
+    "gradient_clip_val",
+    "gradient_clip_algorithm",
+    "limit_train_batches",
+    "overfit_batches",
+)
 
 
-def recipe(study: Study, run: Run) -> dict[str, Any]:
-    """Everything of the config that a member's weights are a function of, flat, by dotted key."""
-    given = study.config.get("data") or {}
-    data = {k: v for k, v in given.items() if k not in WITHOUT_EFFECT}
-    trainer = study.config.get("trainer") or {}
+def recipe(study: Study, plan: MemberPlan) -> dict[str, Any]:
+    """Everything of the config that a member's weights are a function of, flat, by dotted key, as JSON has it."""
+    horizon = {"steps": plan.steps} if study.has_horizon(plan.model) else {}
+    return {"seed": plan.seed, **horizon, **_flat(plan.model, study.data, study.trainer)}
+
+
+def _flat(model: MemberConfig, data: DataConfig, trainer: TrainerConfig) -> dict[str, Any]:
     sections = {
-        "model": {**(study.config.get("model") or {}), **run.model},
-        "data": data,
-        "trainer": {k: trainer[k] for k in ("precision", "sync_batchnorm", "gradient_clip_val") if k in trainer},
+        "model": {key: value for key, value in asdict(model).items() if key != "steps"},
+        "data": {key: value for key, value in resolved_data(data).items() if key not in WITHOUT_EFFECT},
+        "trainer": {key: getattr(trainer, key) for key in OF_THE_TRAINER},
     }
-    flat = {f"{section}.{key}": value for section, keys in sections.items() for key, value in sorted(keys.items())}
-    return {"seed": run.seed, **({"steps": run.steps} if study.horizon else {}), **flat}
+    flat = {f"{section}.{key}": value for section, keys in sections.items() for key, value in keys.items()}
+    return files.as_json(flat)
 
 
-def trained_with(directory: Path) -> dict[str, Any]:
-    """The recipe of what lies in a member's directory; empty where nothing was trained there."""
-    if not any(directory.glob("*.ckpt")) and not any(directory.glob("snapshot_*.pt")):
+def resolved_data(data: DataConfig) -> dict[str, Any]:
+    """The section's keys, with what the preset says where they are silent; without those that a study sets."""
+    view = train_view(data)
+    keys = {key: value for key, value in asdict(data).items() if key not in SET_BY_THE_STUDY}
+    shown = {key: getattr(view, key) for key in ("flip", "padding", "scale", "interpolation")}
+    return {**keys, **shown, "normalisation": data.normalisation or NORMALISATIONS[data.view]}
+
+
+def trained_with(directory: MemberDirectory) -> dict[str, Any]:
+    """The recipe of what lies in a member's directory; empty where nothing was trained there.
+
+    A key that is not there had its default: version 1 kept what the config spelt out, and later ones may have more
+    keys.
+    """
+    stored = read_record(directory.recipe) if directory.is_begun() else None
+    if not stored:
         return {}
-    return files.read_json(directory / RECIPE) or {}
+    stored.pop("version", None)
+    given: dict[str, dict[str, Any]] = {"model": {}, "data": {"train": ""}, "trainer": {}}
+    for key, value in stored.items():
+        section, _, name = key.partition(".")
+        if key != CONTENT and section in given:
+            given[section][name] = tuple(value) if isinstance(value, list) else value
+    kinds = {"model": MemberConfig, "data": DataConfig, "trainer": TrainerConfig}
+    model, data, trainer = (_known(kind, given[section]) for section, kind in kinds.items())
+    return {**_flat(model, data, trainer), **stored}
 
 
-def check_recipe(study: Study, run: Run) -> None:
+def _known(kind: type, given: dict[str, Any]) -> Any:
+    return kind(**{field.name: given[field.name] for field in fields(kind) if field.name in given})
+
+
+def check_recipe(study: Study, plan: MemberPlan) -> None:
     """Refuse to go on with, or to count as finished, what another recipe trained.
 
     Raises:
         UserError: naming the first key that differs.
     """
-    directory = study.directory / run.name
-    before, now = trained_with(directory), recipe(study, run)
-    before.pop(FILE, None)
+    directory = study.directory.member(plan.name)
+    before, now = trained_with(directory), recipe(study, plan)
+    before.pop(CONTENT, None)
     if not before or before == now:
         return
     key = next(key for key in [*before, *now] if before.get(key) != now.get(key))

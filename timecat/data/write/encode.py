@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from timecat.data.beton import JPEG, MAX_PAGE_SIZE, MAX_SIDE, RAW
+from timecat.errors import UserError
 
 try:
     _turbojpeg = ctypes.CDLL("libturbojpeg.so.0")  # what FFCV links to
@@ -120,10 +121,21 @@ def encode(item: Path | np.ndarray, settings: Settings, index: int) -> Encoded:
     return Encoded(JPEG, image.height, image.width, stream.getvalue(), False)
 
 
+def require_turbojpeg() -> None:
+    """Refuse to store JPEGs on a machine where they cannot be looked at.
+
+    Raises:
+        UserError: the decoder that training uses is not there.
+    """
+    if _turbojpeg is None:
+        raise UserError(
+            "libturbojpeg.so.0 is not there, so no JPEG can be checked as training decodes it; install it (Debian: "
+            "libturbojpeg0), or give --storage raw"
+        )
+
+
 def _turbojpeg_is_content(source: bytes, width: int, height: int) -> bool:
     """Whether the decoder that training uses finds nothing to say; Pillow hides libjpeg's warnings of lost data."""
-    if _turbojpeg is None:
-        return True
     handle = _turbojpeg.tjInitDecompress()
     pixels = ctypes.create_string_buffer(width * height * 3)
     rgb, fast_dct = 0, 2048

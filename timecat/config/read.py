@@ -1,8 +1,4 @@
-"""Read a YAML config and the command line's overrides without importing Lightning.
-
-`plan`, `status`, `report` and the dispatch of `fit` need the study's arithmetic at once. Types of the `model`, `data`
-and `trainer` sections are checked by LightningCLI when a member is trained.
-"""
+"""A config as it is written: YAML files and the command line's overrides, merged; no types yet."""
 
 import json
 import re
@@ -11,10 +7,12 @@ from typing import Any
 
 import yaml
 
+from timecat.config.section import suggestion
 from timecat.errors import UserError
 
-STUDY_KEYS = {"seed_everything", "study", "model", "data", "trainer", "ckpt_path"}
-PROBE_KEYS = {"seed_everything", "probe", "model", "data", "trainer", "ckpt_path"}
+STUDY_KEYS = ("seed_everything", "study", "model", "data", "trainer", "ckpt_path")
+PROBE_KEYS = ("seed_everything", "probe", "model", "data", "trainer", "ckpt_path")
+SECTIONS = ("study", "probe", "model", "data", "trainer")
 
 
 class _Loader(yaml.SafeLoader):
@@ -43,7 +41,7 @@ def read_config(paths: list[str], overrides: dict[str, Any] | None = None) -> di
         UserError: no file given, a missing file, broken YAML, or an unknown top-level key.
     """
     if not paths:
-        raise UserError("no config given: add --config configs/demo.yaml, or another of configs/")
+        raise UserError("no config given; name one, such as configs/demo.yaml")
     config: dict[str, Any] = {}
     for path in paths:
         try:
@@ -65,9 +63,12 @@ def read_config(paths: list[str], overrides: dict[str, Any] | None = None) -> di
     known = PROBE_KEYS if "probe" in config else STUDY_KEYS
     for key in config:
         if key not in known:
-            raise UserError(f"{paths[-1]}: unknown key {key!r}; known are {', '.join(sorted(known))}")
-    for key in known - {"seed_everything", "ckpt_path"}:
-        if not isinstance(config.get(key) or {}, dict):
+            raise UserError(f"{paths[-1]}: unknown key {key!r}; {suggestion(str(key), known)}")
+    for key in SECTIONS:
+        if config.get(key) is None:
+            if key in config:
+                config[key] = {}  # `trainer:` with nothing below it
+        elif not isinstance(config[key], dict):
             raise UserError(f"{paths[-1]}: {key} must be a section of keys, not {config[key]!r}")
     return config
 
@@ -81,11 +82,16 @@ def _merge(into: dict[str, Any], new: dict[str, Any]) -> None:
 
 
 def split_arguments(arguments: list[str]) -> tuple[list[str], dict[str, Any], list[str]]:
-    """Split a command line into (--config files, dotted overrides such as --model.lr 0.1, everything else)."""
+    """Split a command line into (configs, dotted overrides such as --model.lr 0.1, everything else).
+
+    A config is what follows --config, or a file's name in first place.
+    """
     configs: list[str] = []
     overrides: dict[str, Any] = {}
     others: list[str] = []
     rest = list(arguments)
+    if rest and not rest[0].startswith("-"):
+        configs.append(rest.pop(0))
     while rest:
         argument = rest.pop(0)
         name, has_value, value = argument.partition("=")
@@ -111,20 +117,3 @@ def as_arguments(configs: list[str], overrides: dict[str, Any]) -> list[str]:
     """The command line that `split_arguments` would read back."""
     values = {key: value if isinstance(value, str) else json.dumps(value) for key, value in overrides.items()}
     return [f"--config={path}" for path in configs] + [f"--{key}={value}" for key, value in values.items()]
-
-
-def data_name(path: str) -> str:
-    """What a probe's data set is called: its config's name."""
-    return Path(path).stem
-
-
-def read_probe_config(path: str) -> dict[str, Any]:
-    """A probe's config.
-
-    Raises:
-        UserError: as read_config, or the file has no probe section.
-    """
-    config = read_config([path])
-    if "probe" not in config:
-        raise UserError(f"{path}: has no probe section; study.probes names configs such as configs/probe/digits.yaml")
-    return config

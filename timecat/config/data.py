@@ -1,0 +1,101 @@
+"""The `data` section of a config: which images, and how they are seen."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from jsonargparse.typing import ClosedUnitInterval, NonNegativeInt, PositiveInt
+
+from timecat.config.types import BelowOne
+from timecat.errors import UserError
+
+Interpolation = Literal["area", "bicubic"]
+Preset = Literal["imagenet", "small"]
+Normalisation = Literal["imagenet", "cifar"]
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Images from .beton files.
+
+    Args:
+        train: training file, relative to the root.
+        val: validation file; without one, `holdout` of the training file is held out.
+        test: test file, read by `test` and `probe` alone.
+        root: where the files lie; else the environment's TIMECAT_DATA, else ./data.
+        source: what `timecat run` makes missing files from, as in `timecat write SOURCE`, a directory relative to the
+            root; without one, they must exist.
+        batch_size: global training batch, over all devices and accumulated batches of a step.
+        device_batch_size: most images that a device trains on at once: a step accumulates as many batches as the global
+            one then needs. Without it each device takes its share of the global batch at once.
+        eval_batch_size: images per device where no gradients are needed.
+        resolution: side of what the network sees, in pixels.
+        train_resolution: sides at the start and at the end of training, multiples of 32, instead of `resolution`.
+        ramp: shares of the epochs between which the side goes from one to the other (libffcv/ffcv-imagenet).
+        view: presets of crops and normalisation. `imagenet`: RandomResizedCrop and flip to train, central 224/256 to
+            evaluate, ImageNet's mean and deviation. `small`: shifts by up to 4 pixels and flip to train, the whole
+            image to evaluate, CIFAR's mean and deviation.
+        augment: train with the preset's training view, or with its evaluation view.
+        flip: mirror half of the training images; instead of the preset's.
+        padding: pixels that the images are shifted by at most; instead of the preset's.
+        scale: range of a random crop's area; instead of the preset's.
+        interpolation: `area` is FFCV's, `bicubic` Pillow's; instead of the preset's.
+        normalisation: mean and deviation of `imagenet` or `cifar`, instead of the preset's.
+        holdout: share of the training file that is held out, stratified and the same for every seed.
+        subset: images of the training file that are used at all, stratified; all where not given.
+        train_images: images the training file must hold; lets `timecat plan` count epochs before the file is there.
+        num_classes: labels must be below it; set by the model.
+        seed: of order and augmentation; set by the study.
+        steps: of the training, which `ramp` is a share of; set by the study.
+        workers: decoding threads per process; without a number, a core is left to each training process.
+    """
+
+    train: str
+    val: str | None = None
+    test: str | None = None
+    root: str | None = None
+    source: str | None = None
+    batch_size: PositiveInt = 256
+    device_batch_size: PositiveInt | None = None
+    eval_batch_size: PositiveInt = 256
+    resolution: PositiveInt = 224
+    train_resolution: tuple[PositiveInt, PositiveInt] | None = None
+    ramp: tuple[ClosedUnitInterval, ClosedUnitInterval] = (0.0, 1.0)
+    view: Preset = "imagenet"
+    augment: bool = True
+    flip: bool | None = None
+    padding: NonNegativeInt | None = None
+    scale: tuple[ClosedUnitInterval, ClosedUnitInterval] | None = None
+    interpolation: Interpolation | None = None
+    normalisation: Normalisation | None = None
+    holdout: BelowOne = 0.0
+    subset: PositiveInt | None = None
+    train_images: PositiveInt | None = None
+    num_classes: PositiveInt | None = None
+    seed: NonNegativeInt = 0
+    steps: PositiveInt | None = None
+    workers: PositiveInt | None = None
+
+    def __post_init__(self) -> None:
+        if self.padding is not None and self.padding >= self.resolution:
+            raise UserError(
+                f"data.padding {self.padding}: choose from 0 to {self.resolution - 1}, below the resolution"
+            )
+        if self.scale is not None and not 0 < self.scale[0] <= self.scale[1]:
+            raise UserError(f"data.scale {list(self.scale)}: give two shares of the area, 0 < low <= high <= 1")
+        if self.train_resolution is not None and any(side % 32 for side in self.train_resolution):
+            raise UserError(f"data.train_resolution {list(self.train_resolution)}: give two multiples of 32")
+        if self.ramp[0] > self.ramp[1]:
+            raise UserError(f"data.ramp {list(self.ramp)}: give two shares of the epochs, 0 <= start <= end <= 1")
+
+    @property
+    def directory(self) -> Path:
+        """Where the files lie."""
+        return Path(self.root or os.environ.get("TIMECAT_DATA") or "data")
+
+    @property
+    def files(self) -> dict[str, Path]:
+        """The .beton file of each split that is named."""
+        named = {"train": self.train, "val": self.val, "test": self.test}
+        return {split: self.directory / name for split, name in named.items() if name}

@@ -1,0 +1,191 @@
+"""A whole config, typed: a study's file, and a probe's."""
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from timecat.config.data import DataConfig
+from timecat.config.member import MemberConfig
+from timecat.config.probe import HeadConfig, ProbeConfig
+from timecat.config.read import read_config
+from timecat.config.section import parse_section, suggestion
+from timecat.config.study import CatConfig, StudyConfig
+from timecat.config.trainer import PASSED_ON, TrainerConfig
+from timecat.errors import UserError
+
+# Of the keys that a study's config and a probe's both have, these are about the machine: given on a study's command
+# line they reach its members and its probes alike, as every trainer.… does. All others are about one data set or one
+# network, and reach the members; a probe's own stand in its config.
+OF_THE_MACHINE = ("data.root", "data.workers", "data.eval_batch_size")
+
+
+@dataclass(frozen=True)
+class StudyFile:
+    """A study's config.
+
+    Attributes:
+        seed: seed_everything, the first member's seed; None where it is not given.
+        written: the sections as they are written, for LightningCLI and for cats whose members differ.
+        for_probes: the command line's overrides that reach the probes.
+    """
+
+    seed: int | None
+    study: StudyConfig
+    model: MemberConfig
+    data: DataConfig
+    trainer: TrainerConfig
+    written: dict[str, Any]
+    for_probes: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    @classmethod
+    def read(cls, configs: list[str], overrides: dict[str, Any] | None = None) -> "StudyFile":
+        """Read and merge the files, then the overrides.
+
+        Raises:
+            UserError: as `read_config`, or a key is unknown, missing or of the wrong type.
+        """
+        overrides = overrides or {}
+        members = {key: value for key, value in overrides.items() if not key.startswith("probe.")}
+        config = read_config(configs, members)
+        if "probe" in config:
+            raise UserError(
+                f"{configs[-1]}: is a probe's config; this command takes a study's, such as configs/demo.yaml"
+            )
+        parse_section(
+            ProbeConfig, {k.removeprefix("probe."): v for k, v in overrides.items() if k not in members}, "probe"
+        )
+        return cls.parse(config, {key: value for key, value in overrides.items() if _reaches_probes(key)})
+
+    @classmethod
+    def parse(cls, config: dict[str, Any], for_probes: dict[str, Any] | None = None) -> "StudyFile":
+        """Check what `read_config` gave."""
+        if "study" not in config:
+            raise UserError(
+                "the config has no study section; this command needs one, such as that of configs/demo.yaml"
+            )
+        study = dict(config["study"])
+        if isinstance(study.get("cats"), dict):
+            study["cats"] = {
+                str(name): parse_section(CatConfig, cat, f"study.cats.{name}") for name, cat in study["cats"].items()
+            }
+        return cls(
+            _seed(config),
+            parse_section(StudyConfig, study, "study"),
+            parse_section(MemberConfig, config.get("model"), "model"),
+            parse_section(DataConfig, config.get("data"), "data"),
+            parse_trainer(config.get("trainer")),
+            {key: config.get(key) or {} for key in ("model", "data", "trainer")},
+            for_probes or {},
+        )
+
+    def member(self, different: dict[str, Any], where: str) -> MemberConfig:
+        """The config of a cat's members, whose `model` section has these keys otherwise."""
+        return parse_section(MemberConfig, {**self.written["model"], **different}, where)
+
+    def probe(self, path: str) -> "ProbeFile":
+        """One of study.probes, for the fast path.
+
+        Raises:
+            UserError: as `ProbeFile.read`, there is no test file, or nothing is held out to choose on.
+        """
+        probe = ProbeFile.read(path, self.for_probes)
+        if probe.data.test is None:
+            raise UserError(f"{path}: data.test is not given; name the .beton file of the test set")
+        if not probe.data.holdout:
+            raise UserError(
+                f"{path}: data.holdout is 0, but weight decay and epoch are chosen on held-out data; set 0.2"
+            )
+        if probe.trainer.max_epochs is not None and probe.trainer.max_epochs < 1:
+            raise UserError(f"{path}: trainer.max_epochs is {probe.trainer.max_epochs}; it must be 1 or more")
+        return probe
+
+
+@dataclass(frozen=True)
+class ProbeFile:
+    """A probe's config.
+
+    Attributes:
+        path: where it was read.
+        seed: of the order of the images and of the heads' initial weights.
+    """
+
+    path: str
+    seed: int
+    probe: ProbeConfig
+    model: HeadConfig
+    data: DataConfig
+    trainer: TrainerConfig
+
+    @classmethod
+    def read(cls, path: str, overrides: dict[str, Any] | None = None) -> "ProbeFile":
+        """Read the file, then the overrides.
+
+        Raises:
+            UserError: as `read_config`, the file has no probe section, or a key is unknown, missing or of the wrong
+                type.
+        """
+        try:
+            config = read_config([path])
+            if "probe" not in config:
+                raise UserError("has no probe section; study.probes names configs such as configs/probe/digits.yaml")
+            return cls.parse(path, read_config([path], overrides))
+        except UserError as error:
+            raise error if str(error).startswith(path) else UserError(f"{path}: {error}") from None
+
+    @classmethod
+    def parse(cls, path: str, config: dict[str, Any]) -> "ProbeFile":
+        """Check what `read_config` gave."""
+        return cls(
+            path,
+            _seed(config) or 0,
+            parse_section(ProbeConfig, config["probe"], "probe"),
+            parse_section(HeadConfig, config.get("model"), "model"),
+            parse_section(DataConfig, config.get("data"), "data"),
+            parse_trainer(config.get("trainer")),
+        )
+
+    @property
+    def name(self) -> str:
+        """What the data set is called: its config's name."""
+        return data_name(self.path)
+
+
+def check_member(config: dict[str, Any]) -> None:
+    """Check the config of one network, with or without a study.
+
+    Raises:
+        UserError: a key is unknown, missing or of the wrong type.
+    """
+    _seed(config)
+    parse_section(MemberConfig, config.get("model"), "model")
+    parse_section(DataConfig, config.get("data"), "data")
+    parse_trainer(config.get("trainer"))
+
+
+def data_name(path: str) -> str:
+    """What the data set of a probe's config is called."""
+    return Path(path).stem
+
+
+def parse_trainer(section: dict[str, Any] | None) -> TrainerConfig:
+    """The trainer section; the keys that only Lightning reads are kept as they are written."""
+    section = section or {}
+    other = {key: value for key, value in section.items() if key in PASSED_ON}
+    known = [*(field.name for field in dataclasses.fields(TrainerConfig) if field.name != "other"), *PASSED_ON]
+    for key in section:
+        if key not in known:
+            raise UserError(f"unknown key trainer.{key}; {suggestion(str(key), known)}")
+    ours = {key: value for key, value in section.items() if key not in other}
+    return dataclasses.replace(parse_section(TrainerConfig, ours, "trainer"), other=other)
+
+
+def _seed(config: dict[str, Any]) -> int | None:
+    seed = config.get("seed_everything")
+    if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int) or seed < 0):
+        raise UserError(f"seed_everything is {seed!r}; it must be a whole number of 0 or more")
+    return seed
+
+
+def _reaches_probes(key: str) -> bool:
+    return key.startswith(("probe.", "trainer.")) or key in OF_THE_MACHINE

@@ -1,0 +1,84 @@
+"""The `trainer` section of a config: Lightning's Trainer, of which studies and probes read a few keys."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from jsonargparse.typing import PositiveInt
+
+# What else Lightning's Trainer takes; LightningCLI checks the values when a trainer is made.
+PASSED_ON = (
+    "barebones",
+    "benchmark",
+    "callbacks",
+    "check_val_every_n_epoch",
+    "detect_anomaly",
+    "enable_autolog_hparams",
+    "enable_checkpointing",
+    "enable_model_summary",
+    "enable_progress_bar",
+    "fast_dev_run",
+    "inference_mode",
+    "limit_predict_batches",
+    "limit_test_batches",
+    "limit_val_batches",
+    "log_every_n_steps",
+    "min_epochs",
+    "min_steps",
+    "model_registry",
+    "num_sanity_val_steps",
+    "plugins",
+    "profiler",
+    "reload_dataloaders_every_n_epochs",
+    "strategy",
+    "use_distributed_sampler",
+    "val_check_interval",
+)
+
+
+@dataclass(frozen=True)
+class TrainerConfig:
+    """Where and how Lightning trains.
+
+    Args:
+        accelerator: `auto`, `gpu` or `cpu`.
+        devices: of each member; of a probe on a CPU, the processes that compute features.
+        num_nodes: machines of each member.
+        precision: such as `bf16-mixed`; Lightning's default is float32.
+        sync_batchnorm: BatchNorm normalises the images of all devices together.
+        gradient_clip_val: bound of the gradient.
+        gradient_clip_algorithm: `norm` or `value`.
+        deterministic: torch's deterministic algorithms alone.
+        limit_train_batches: of an epoch.
+        overfit_batches: train on so many batches over and over.
+        accumulate_grad_batches: worked out from data.device_batch_size.
+        max_steps: set by the study.
+        max_epochs: of a probe; a study sets its steps.
+        max_time: of a probe on images.
+        default_root_dir: of a probe on images.
+        logger: of a probe on images.
+        other: what else the section holds, as it is written.
+    """
+
+    accelerator: str = "auto"
+    devices: int | str | list[int] = "auto"
+    num_nodes: PositiveInt = 1
+    precision: int | str | None = None
+    sync_batchnorm: bool = False
+    gradient_clip_val: float | None = None
+    gradient_clip_algorithm: str | None = None
+    deterministic: bool | str | None = None
+    limit_train_batches: int | float | None = None
+    overfit_batches: int | float = 0.0
+    accumulate_grad_batches: PositiveInt = 1
+    max_steps: int = -1
+    max_epochs: int | None = None
+    max_time: Any = None
+    default_root_dir: str | None = None
+    logger: Any = None
+    other: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def devices_per_member(self) -> int:
+        """The number of devices where one is given, else 1."""
+        number = int(self.devices) if str(self.devices).isdigit() else self.devices
+        return number if isinstance(number, int) and number > 0 else 1

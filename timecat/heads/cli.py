@@ -1,0 +1,19 @@
+"""LightningCLI for a linear probe on images."""
+
+from lightning.pytorch.cli import LightningArgumentParser
+
+from timecat.config.probe import ProbeConfig
+from timecat.heads.linear_probe import LinearProbe
+from timecat.members.trainer import TimecatCLI
+
+
+class ProbeCLI(TimecatCLI):
+    """Lightning's subcommands on a probe, such as `timecat fit --config configs/probe/digits.yaml`."""
+
+    def __init__(self, arguments: list[str]) -> None:
+        super().__init__(LinearProbe, arguments, run=True)
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        parser.add_argument("--probe", type=ProbeConfig, default=ProbeConfig())
+        parser.link_arguments("model.num_classes", "data.num_classes")
+        parser.link_arguments("seed_everything", "data.seed")

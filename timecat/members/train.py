@@ -1,0 +1,109 @@
+"""Train one member of a study to its last step, from its checkpoint where there is one."""
+
+import os
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from timecat.cluster.members_table import say_finished
+from timecat.cluster.slots import FAILED
+from timecat.cluster.stop import REQUEUED, STOPPED, Stop
+from timecat.errors import UserError
+from timecat.process import cores, is_first_rank
+from timecat.study import progress
+from timecat.study.directory import write_record
+from timecat.study.recipe import CONTENT, recipe, trained_with
+from timecat.study.study import MemberPlan, Study
+from timecat.terminal import say
+
+if TYPE_CHECKING:
+    from timecat.members.trainer import StudyCLI
+
+
+def trainer_of_members(study: Study, stop: Stop, slots: int) -> Callable[[MemberPlan], int]:
+    """A function that trains a member in this process and returns `fit`'s exit status for it."""
+    # Each member computes with its share of the cores even when it is alone: sums depend on the number of threads.
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores() // slots)))
+    from timecat.members.checkpoint import Stopped
+    from timecat.members.trainer import StudyCLI
+
+    cli = StudyCLI(study)
+
+    def train(plan: MemberPlan) -> int:
+        directory = study.directory.member(plan.name)
+        patient = "SLURM_JOB_ID" in os.environ
+        lock = progress.lock(directory.lock, patient) if is_first_rank() else -1
+        if lock is None:
+            say(f"timecat: {plan.name} is being trained by another process", error=True)
+            return FAILED
+        try:
+            if not progress.is_finished(study, plan):  # by another process, since we looked
+                train_member(study, plan, cli, stop)
+            say_finished(study, plan)
+            return 0
+        except Stopped as stopped:
+            if not is_first_rank() and "SLURM_JOB_ID" not in os.environ:
+                return 0  # Lightning's launcher kills the first rank where another one exits otherwise
+            say(f"timecat: {plan.name} {stopped}; the same command goes on from there", error=True)
+            return REQUEUED if stop.requeues() else STOPPED
+        finally:
+            if lock != -1:
+                os.close(lock)
+
+    return train
+
+
+def train_member(study: Study, plan: MemberPlan, cli: "StudyCLI", stop: Stop) -> None:
+    """Train one member.
+
+    Raises:
+        Stopped: it was asked to; the checkpoint is saved.
+        UserError: what is there was trained on another file, or is past a step that the plan wants.
+    """
+    import lightning as L
+    from lightning.pytorch.loggers import TensorBoardLogger
+
+    from timecat.data.global_batch import check_ghosts
+    from timecat.members.checkpoint import Checkpoint, Stopped, newest_checkpoint
+    from timecat.members.progress_callback import ProgressCallback
+
+    directory = study.directory.member(plan.name)
+    L.seed_everything(plan.seed, verbose=False)
+    member, data = cli.instantiate(plan)
+    content = data.beton("train").fingerprint()
+    if trained_with(directory).get(CONTENT, content) != content:
+        raise UserError(
+            f"{data.files['train']}: is not the file that {directory} was trained on; choose another study.name"
+        )
+    write_record(directory.recipe, {**recipe(study, plan), CONTENT: content})
+    resume, step = newest_checkpoint(directory) or (None, None)
+    logger = TensorBoardLogger(
+        str(study.directory), name=plan.name, version="", purge_step=step, default_hp_metric=False
+    )
+    trainer = cli.trainer_of_member(
+        max_steps=plan.steps,
+        max_epochs=-1,
+        logger=logger,
+        default_root_dir=str(directory),
+        callbacks=[
+            ProgressCallback(directory, plan, study.batch_size),
+            Checkpoint(directory, plan, study.checkpoint_minutes, study.batch_size, stop),
+        ],
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,
+    )
+    if stop.is_set() and trainer.world_size == 1:  # several processes agree at a batch's end only
+        raise Stopped("stopped before its first step")
+    data.setup("fit")
+    trainer.accumulate_grad_batches = data.accumulated(trainer.world_size)
+    check_ghosts(data.images_at_once(trainer.world_size), plan.model.ghost_batch_size)
+    if trainer.check_val_every_n_epoch is None:
+        trainer.val_check_interval *= trainer.accumulate_grad_batches  # a study counts steps, Lightning batches
+    trainer.fit(member, datamodule=data, ckpt_path=resume and str(resume))
+    if is_first_rank() and not progress.is_finished(study, plan):
+        raise UserError(
+            f"{directory}: its checkpoint is past a step at which the plan wants a snapshot "
+            f"({', '.join(f'{step:,}' for step in plan.snapshots)}); choose another study.name"
+        )

@@ -1,0 +1,169 @@
+"""What each command of a study takes: its own options, and the keys of the config; and its help."""
+
+import argparse
+import dataclasses
+from typing import Any, NoReturn
+
+from timecat.errors import UserError
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse that complains as every other part does."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{self.prog}: {message}; see {self.prog} --help")
+
+
+def names(value: str) -> list[str]:
+    """Comma-separated names."""
+    return [name.strip() for name in value.split(",") if name.strip()]
+
+
+def positive(value: str) -> int:
+    """A whole number of 1 or more."""
+    if not value.isdigit() or int(value) < 1:
+        raise argparse.ArgumentTypeError(f"{value!r} is not a whole number of 1 or more")
+    return int(value)
+
+
+def rate(value: str) -> float:
+    """A number above 0."""
+    try:
+        number = float(value)
+    except ValueError:
+        number = 0.0
+    if not 0 < number < float("inf"):
+        raise argparse.ArgumentTypeError(f"{value!r} is not a number above 0")
+    return number
+
+
+DESCRIPTIONS = {
+    "run": "The whole study on this machine: write missing data, train members, probe, report. Each stage skips what "
+    "is finished, so that the same command goes on where it was stopped.",
+    "plan": "What a study trains and costs, before anything is trained: members, snapshots, steps, images, epochs, "
+    "and the passes of its probes.",
+    "status": "What of a study is finished, running, stopped or missing, from disk and, where it is, SLURM.",
+    "launch": "The whole study as SLURM jobs: an array with a task per member, probes that wait for their members, the "
+    "report. Only what is missing is submitted. Options that are not listed go to sbatch as they are, such as "
+    "--partition gpu --time 12:00:00.",
+    "fit": "On a study's config: train its members, all that are unfinished, or one. In a SLURM array, the task's own. "
+    "On a probe's config, or one without a study, it is Lightning's fit on one network: timecat fit --config "
+    "configs/probe/digits.yaml --help lists its keys.",
+    "probe": "Features of every snapshot once, then linear heads on every cat, all of a data set together. In a SLURM "
+    "array, the task's own data set.",
+    "report": "Table, report.md, report.png and TensorBoard from the results on disk.",
+}
+EXAMPLES = {
+    "run": "timecat run configs/demo.yaml --probe.weight_decays '[1e-4, 1e-3]'",
+    "plan": "timecat plan configs/table1.yaml --cats cat5 --images-per-sec 2470",
+    "status": "timecat status configs/demo.yaml",
+    "launch": "timecat launch configs/cat5.yaml --partition gpu --devices 4 --dry-run",
+    "fit": "timecat fit --config configs/cat5.yaml --member 0 --trainer.devices 4",
+    "probe": "timecat probe configs/table1.yaml --data cifar100 --probe.memory_gb 40",
+    "report": "timecat report configs/demo.yaml --protocol paper",
+}
+
+
+def parser_of(command: str) -> argparse.ArgumentParser:
+    """The command's own options."""
+    parser = _Parser(
+        f"timecat {command}",
+        usage=f"timecat {command} CONFIG [options] [--section.key VALUE ...]",
+        description=DESCRIPTIONS[command],
+        epilog=f"example: {EXAMPLES[command]}",
+        allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.description = _fill(DESCRIPTIONS[command])
+    add = parser.add_argument
+    parser._optionals.title = "options"
+    if command != "report":
+        add("--cats", type=names, metavar="A,B", help="these cats alone, and the members that they need (all)")
+    if command == "plan":
+        add("--images-per-sec", type=rate, metavar="N", help="a GPU's speed; adds hours")
+        add("--nodes", type=positive, default=1, metavar="N", help="machines of each member (1)")
+        add("--devices", type=positive, metavar="D", help="GPUs of each member on each of them (trainer.devices)")
+    if command == "launch":
+        add("--nodes", "-N", type=positive, metavar="N", help="machines of each member (trainer.num_nodes)")
+        add("--devices", type=positive, metavar="D", help="GPUs of each member on each of them (trainer.devices)")
+        add("--dry-run", action="store_true", help="print the scripts and what would be submitted, submit nothing")
+    if command == "fit":
+        add("--member", type=int, metavar="K", help="train the plan's member K alone (SLURM_ARRAY_TASK_ID, else all)")
+        add("--slots", type=positive, metavar="N", help="members at once (study.slots; one per GPU, one on a CPU)")
+        add("--devices-per-member", type=positive, metavar="D", help="instead of trainer.devices; packed on the GPUs")
+        add("--serve", action="store_true", help=argparse.SUPPRESS)
+    if command == "probe":
+        add("--data", metavar="NAME", help="one data set, by its config's name (SLURM_ARRAY_TASK_ID's, else all)")
+    if command in ("probe", "report"):
+        add(
+            "--protocol",
+            choices=("heldout", "paper"),
+            default="heldout",
+            help="choose heads on held-out data (heldout), or on the test set as the paper does, beside the honest "
+            "results",
+        )
+    return parser
+
+
+def help_of(command: str) -> str:
+    """The command's help: its own options, then every key of the config."""
+    from timecat.config.data import DataConfig
+    from timecat.config.member import MemberConfig
+    from timecat.config.probe import ProbeConfig
+    from timecat.config.study import StudyConfig
+    from timecat.config.trainer import PASSED_ON, TrainerConfig
+
+    parser = parser_of(command)
+    parser.add_argument(
+        "--config", metavar="FILE", help="a config, as CONFIG; several are merged, later ones over earlier ones"
+    )
+    keys = parser.add_argument_group("keys of the config, each of which can be given here instead")
+    keys.add_argument("--seed_everything", metavar="N", help="member k's seed is N + k")
+    for section, kind, note in (
+        ("study", StudyConfig, "the cats"),
+        ("model", MemberConfig, "the members' network and optimiser"),
+        ("data", DataConfig, "the members' images; root, workers and eval_batch_size reach the probes too"),
+        ("trainer", TrainerConfig, "Lightning's, reaches members and probes; beside these: " + ", ".join(PASSED_ON)),
+        ("probe", ProbeConfig, "reaches every probe"),
+    ):
+        group = parser.add_argument_group(f"{section}", note)
+        texts = _texts(kind)
+        for field in dataclasses.fields(kind):
+            if field.name in ("cats", "other"):
+                continue
+            default = field.default if field.default is not dataclasses.MISSING else None
+            if field.default_factory is not dataclasses.MISSING:
+                default = field.default_factory()
+            text = texts[field.name].replace("%", "%%")
+            shown = (
+                "" if default in (None, []) else f" ({str(default).lower() if isinstance(default, bool) else default})"
+            )
+            group.add_argument(f"--{section}.{field.name}", metavar="…", help=f"{text}{shown}")
+        if section == "study":
+            group.add_argument("--study.cats.NAME.members", metavar="…", help="how many; also .steps, .images, .model")
+    return parser.format_help()
+
+
+def _texts(kind: type) -> dict[str, str]:
+    """What a dataclass's docstring says of each field."""
+    from docstring_parser import parse
+
+    return {item.arg_name: " ".join((item.description or "").split()) for item in parse(kind.__doc__ or "").params}
+
+
+def _fill(text: str) -> str:
+    import textwrap
+
+    return textwrap.fill(text, 79, break_long_words=False, break_on_hyphens=False)
+
+
+def parse_options(command: str, arguments: list[str]) -> tuple[dict[str, Any], list[str]]:
+    """The command's own options, by name, and what is left: sbatch's, of `launch`.
+
+    Raises:
+        UserError: an unknown option, or a value that makes no sense.
+    """
+    if command == "launch":
+        options, left = parser_of(command).parse_known_args(arguments)
+        return vars(options), left
+    return vars(parser_of(command).parse_args(arguments)), []

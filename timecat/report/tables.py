@@ -1,0 +1,133 @@
+"""The report as tables: a cat a row; in the terminal and in report.md."""
+
+from collections.abc import Sequence
+
+from timecat.study.results import Report
+from timecat.study.study import TOLERANCE, Cat, Study
+from timecat.terminal import print_table
+
+
+def print_data(study: Study, content: Report, name: str) -> None:
+    """Print what one data set's heads give, and their winning settings."""
+    header, rows = data_cells(study, content, name)
+    two_lines = [cell.replace(" [", "\n[") if "[" in cell else cell.replace(" ", "\n", 1) for cell in header]
+    print_table(data_title(content, name), two_lines, rows, left=["cat"])
+
+
+def data_title(content: Report, name: str) -> str:
+    data = next(data for data in content["data"] if data["name"] == name)
+    chosen = "best on the test set" if content["protocol"] == "paper" else "chosen on held-out data"
+    title = f"{name}: {data['test_images']:,} test images, {data['classes']:,} classes; heads {chosen}"
+    missing = data["classes_without_test_image"]
+    return title + (f"; {missing:,} classes have no test image and count nowhere" if missing else "")
+
+
+def data_cells(study: Study, content: Report, name: str) -> tuple[list[str], list[list[str]]]:
+    header = ["cat", "top-1 [95 %]", f"to {study.baseline} [95 %]", "top-5", "mean class", "worst class"]
+    header += ["weight decay", "epochs", "lr"]
+    rows = []
+    for cat, row in content["cats"].items():
+        value = row["acc1"].get(name)
+        if value is None:
+            continue
+        difference = ""
+        if value["difference"] is not None and value["difference_interval"] and cat != study.baseline:
+            low, high = value["difference_interval"]
+            difference = f"{value['difference']:+.1f} [{low:+.1f}, {high:+.1f}]"
+        low, high = value["interval"]
+        worst = value["worst_class"]
+        rows.append(
+            [
+                cat,
+                f"{value['mean']:.1f} [{low:.1f}, {high:.1f}]",
+                difference,
+                f"{value['acc5']:.1f}",
+                f"{value['mean_per_class']:.1f}",
+                f"{worst['class']}: {worst['acc1']:.1f}",
+                _settings(value["weight_decays"]),
+                _settings(value["epochs"]),
+                _settings(value["lrs"]),
+            ]
+        )
+    if all(row[-1] == rows[0][-1] for row in rows):  # one learning rate for all is no choice
+        header, rows = header[:-1], [row[:-1] for row in rows]
+    return header, rows
+
+
+def _settings(values: Sequence[float | None]) -> str:
+    """What was chosen, repetition by repetition."""
+    words = [f"{value:g}" for value in values if value is not None]
+    return words[0] if len(set(words)) == 1 else ", ".join(words)
+
+
+def cells(study: Study, content: Report) -> tuple[list[str], list[list[str]]]:
+    names = [data["name"] for data in content["data"]]
+    header = ["cat", "members x steps", "images", "features", *names]
+    rows = []
+    for cat in study.cats.values():
+        row = content["cats"][cat.name]
+        cells = [cat.name, f"{cat.members} x {cat.steps:,}", f"{cat.images:,}", str(row["features"] or "")]
+        for name in names:
+            value = row["acc1"].get(name)
+            if value is None:
+                cells.append("")
+                continue
+            spread = f" ± {value['sd']:.1f}" if value["sd"] is not None else ""
+            shown = cat.name != study.baseline and value["difference"] is not None
+            cells.append(f"{value['mean']:.1f}{spread}" + (f" ({value['difference']:+.1f})" if shown else ""))
+        rows.append(cells)
+    return header, rows
+
+
+def notes(study: Study, content: Report) -> list[str]:
+    """What the numbers are worth."""
+    lines = []
+    counts = {len(value["values"]) for row in content["cats"].values() for value in row["acc1"].values()}
+    most = max(counts)
+    if most > 1:
+        lines.append(f"mean ± standard deviation over {most} repetitions with different seeds")
+    else:
+        lines.append("one repetition: differences within the spread between seeds mean nothing; see study.repetitions")
+    for cat in study.cats.values():
+        if cat.model:
+            lines.append(f"{cat.label.replace(',', ': members with', 1)}")
+    baseline: Cat = study.cats[study.baseline]
+    for cat in study.cats.values():
+        if not 1 / TOLERANCE <= cat.images / baseline.images <= TOLERANCE:
+            lines.append(f"{cat.name}: {cat.images / baseline.images:.3g} times the images of {baseline.name}")
+    for name, value in content["cats"][baseline.name]["acc1"].items():
+        if len(value["values"]) > 1:
+            lines.append(
+                f"what one seed is worth: {baseline.name} on {name} alone ranges from "
+                f"{min(value['values']):.1f} to {max(value['values']):.1f}"
+            )
+    lines.append("[95 %]: bootstrap over the test images; differences paired on the same images")
+    if content["protocol"] == "paper":
+        lines.append("weight decay and epoch chosen ON THE TEST SET, as the paper reports: for comparison with it only")
+    else:
+        lines.append("weight decay and epoch chosen on data held out of the training set; test sets read once")
+    return lines
+
+
+def markdown(study: Study, content: Report, image: str) -> str:
+    lines = [
+        f"# {study.name}: linear probes on frozen features",
+        "",
+        f"Top-1 % (difference to {study.baseline}); images are those of pretraining, all members together.",
+        "",
+        *_markdown_table(*cells(study, content)),
+        "",
+        *(f"- {note}" for note in notes(study, content)),
+        "",
+        f"![top-1 against members]({image})",
+        "",
+    ]
+    for data in content["data"]:
+        lines += [f"## {data_title(content, data['name'])}", ""]
+        lines += [*_markdown_table(*data_cells(study, content, data["name"])), ""]
+    return "\n".join(lines)
+
+
+def _markdown_table(header: list[str], rows: list[list[str]]) -> list[str]:
+    rule = "|" + "|".join("---" if i == 0 else "--:" for i in range(len(header))) + "|"
+    return ["| " + " | ".join(header) + " |", rule, *("| " + " | ".join(row) + " |" for row in rows)]

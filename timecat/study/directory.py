@@ -1,0 +1,240 @@
+"""The owner of what lies below <root>/<study>: every name, the JSON files' version, and when a member is finished.
+
+member_<seed>…/  snapshot_<step>.pt, last.ckpt, previous.ckpt, recipe.json, progress.json, done.json, lock
+features/<data>/<part>/<member>_<step>.npy and .json
+probe/<data>/    results.json, predictions.npz, lock
+launch/          the scripts that were submitted, jobs, lock
+logs/            fit_<member>.log, probe_<place in study.probes>.log, report.log
+study.json, report.json, report.md, report.png, report.svg
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, NotRequired, TypedDict, cast
+
+from timecat import files
+from timecat.errors import UserError
+
+VERSION = 2  # of the JSON files; those of version 1 do not tell theirs
+Protocol = Literal["heldout", "paper"]
+
+
+def read_record(path: Path) -> dict[str, Any] | None:
+    """A JSON file of a study, or None where there is none.
+
+    Raises:
+        UserError: it is of a version that this timecat does not know.
+    """
+    content = files.read_json(path)
+    if not isinstance(content, dict):
+        return None
+    version = content.get("version", 1)
+    if version not in (1, VERSION):
+        raise UserError(
+            f"{path}: is of version {version}, this timecat reads 1 to {VERSION}; use the one that wrote it"
+        )
+    return content
+
+
+def write_record(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a JSON file of a study, whole or not at all."""
+    files.write_json(path, {"version": VERSION, **{key: value for key, value in content.items() if key != "version"}})
+
+
+class Done(TypedDict):
+    """done.json: a member's training is finished.
+
+    Keys:
+        step: its last one.
+        images: that it was trained on.
+        metrics: of the last validation, such as val/acc1.
+        snapshots: SHA-256 of each snapshot's file, by step.
+    """
+
+    step: int
+    snapshots: dict[str, str]
+    images: NotRequired[int]
+    seed: NotRequired[int]
+    metrics: NotRequired[dict[str, float]]
+
+
+class Progress(TypedDict):
+    """progress.json: how far a member's training is; `time` in seconds since 1970."""
+
+    step: int
+    steps: int
+    loss: float | None
+    images_per_sec: float | None
+    time: float
+
+
+@dataclass(frozen=True)
+class MemberDirectory:
+    """What one training run leaves."""
+
+    path: Path
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    @property
+    def lock(self) -> Path:
+        return self.path / "lock"
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.path / "last.ckpt"
+
+    @property
+    def previous_checkpoint(self) -> Path:
+        return self.path / "previous.ckpt"
+
+    @property
+    def unpublished_checkpoint(self) -> Path:
+        return self.path / ".last.ckpt.tmp"
+
+    @property
+    def recipe(self) -> Path:
+        return self.path / "recipe.json"
+
+    @property
+    def done(self) -> Path:
+        return self.path / "done.json"
+
+    @property
+    def progress(self) -> Path:
+        return self.path / "progress.json"
+
+    def snapshot(self, step: int) -> Path:
+        return self.path / f"snapshot_{step}.pt"
+
+    def is_begun(self) -> bool:
+        """Whether something was trained here."""
+        return any(self.path.glob("*.ckpt")) or any(self.path.glob("snapshot_*.pt"))
+
+    def read_done(self) -> Done | None:
+        return cast(Done | None, read_record(self.done))
+
+    def read_progress(self) -> Progress | None:
+        return cast(Progress | None, read_record(self.progress))
+
+    def hashes(self) -> dict[int, str]:
+        """SHA-256 of the finished snapshots' files, by step, as they were written."""
+        done = self.read_done()
+        return {int(step): digest for step, digest in done["snapshots"].items()} if done else {}
+
+    def is_finished(self, steps: Iterable[int]) -> bool:
+        """Whether the marker covers the snapshots at these steps and their files are there."""
+        hashes = self.hashes()
+        return all(step in hashes and self.snapshot(step).is_file() for step in steps)
+
+    def verify(self, step: int) -> None:
+        """Look at every byte of a snapshot.
+
+        Raises:
+            UserError: it is not there, was not finished, or is another file than was written.
+        """
+        path, digest = self.snapshot(step), self.hashes().get(step)
+        if digest is None or not path.is_file():
+            raise UserError(f"{path}: not trained yet; run `timecat fit` first")
+        if files.sha256(path) != digest:
+            raise UserError(
+                f"{path}: is not the file that {self.done.name} beside it tells of; put it back, or remove "
+                f"{self.done.name} to train it again"
+            )
+
+
+@dataclass(frozen=True)
+class ProbeDirectory:
+    """What a data set's probe leaves; results by the paper's protocol have names of their own."""
+
+    path: Path
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    @property
+    def lock(self) -> Path:
+        return self.path / "lock"
+
+    def results(self, protocol: Protocol) -> Path:
+        return self.path / f"results{_suffix(protocol)}.json"
+
+    def predictions(self, protocol: Protocol) -> Path:
+        """Of the test images' labels and what each cat and repetition predicts."""
+        return self.path / f"predictions{_suffix(protocol)}.npz"
+
+    def unfinished_pass(self, digest: str) -> Path:
+        return self.path / f".pass_{digest}.pt"
+
+    def events(self, block: str, protocol: Protocol) -> Path:
+        """TensorBoard's, of one cat and repetition."""
+        return self.path / f"{block}{_suffix(protocol)}"
+
+
+@dataclass(frozen=True)
+class StudyDirectory:
+    """A study's directory."""
+
+    path: Path
+
+    @classmethod
+    def of(cls, root: str, name: str) -> "StudyDirectory":
+        return cls(Path(root) / name)
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    @property
+    def plan(self) -> Path:
+        return self.path / "study.json"
+
+    def member(self, name: str) -> MemberDirectory:
+        return MemberDirectory(self.path / name)
+
+    def probe(self, data: str) -> ProbeDirectory:
+        return ProbeDirectory(self.path / "probe" / data)
+
+    @property
+    def features(self) -> Path:
+        return self.path / "features"
+
+    def feature_file(self, data: str, part: str, snapshot: str) -> Path:
+        return self.features / data / part / f"{snapshot}.npy"
+
+    @property
+    def logs(self) -> Path:
+        return self.path / "logs"
+
+    def member_log(self, index: int) -> Path:
+        """Where a member's process writes what it has to say; SLURM's tasks do so too."""
+        return self.logs / f"fit_{index}.log"
+
+    def probe_log(self, place: int) -> Path:
+        return self.logs / f"probe_{place}.log"
+
+    @property
+    def report_log(self) -> Path:
+        return self.logs / "report.log"
+
+    @property
+    def launch(self) -> Path:
+        return self.path / "launch"
+
+    @property
+    def jobs(self) -> Path:
+        """A line per submitted task: stage, number, job."""
+        return self.launch / "jobs"
+
+    @property
+    def launch_lock(self) -> Path:
+        return self.launch / "lock"
+
+    def report(self, protocol: Protocol, suffix: str) -> Path:
+        """The report as .json, .md, .png or .svg; with an empty suffix TensorBoard's directory."""
+        return self.path / f"report{_suffix(protocol)}{suffix}"
+
+
+def _suffix(protocol: Protocol) -> str:
+    return "" if protocol == "heldout" else f"_{protocol}"

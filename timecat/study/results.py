@@ -1,0 +1,222 @@
+"""What probes and the report leave: results.json, predictions.npz, report.json; and which of it is this study's."""
+
+from typing import Any, NotRequired, TypedDict, cast
+
+from timecat import files
+from timecat.config.files import ProbeFile
+from timecat.config.probe import EPOCHS
+from timecat.study.directory import Protocol, read_record
+from timecat.study.progress import is_finished
+from timecat.study.recipe import resolved_data
+from timecat.study.study import SeededCat, Study
+
+# Of a probe's data keys, those that features and heads are no function of, or that `head_settings` has.
+ELSEWHERE = ("workers", "root", "source", "val", "eval_batch_size", "train_images", "device_batch_size", "batch_size")
+
+
+# A class by its number, and its top-1 in percent.
+WorstClass = TypedDict("WorstClass", {"class": int, "acc1": float})
+
+
+class HeadResult(TypedDict):
+    """One head of the sweep.
+
+    Keys:
+        curve: top-1 in percent after each epoch on what it is chosen on, None where it has diverged.
+        objective, slope: of lbfgs: the objective after each evaluation, the largest derivative at the end.
+    """
+
+    lr: float | None
+    weight_decay: float
+    curve: list[float | None]
+    objective: NotRequired[list[float]]
+    slope: NotRequired[float]
+
+
+class Scores(TypedDict):
+    """Top-1, top-5 and their kin in percent; per_class has None for classes without a test image."""
+
+    acc1: float
+    acc5: float
+    mean_per_class: float
+    worst_class: WorstClass
+    per_class: list[float | None]
+
+
+class CatResult(Scores):
+    """The chosen head of one cat in one repetition, and the heads that it was chosen from.
+
+    Keys:
+        key: a hash of what the features are a function of.
+        weights: SHA-256 of the snapshots' files, in the cat's order.
+        seeds, steps: of its members.
+        features: their number.
+        epochs: the chosen head was trained for; None of a solver that goes to the optimum.
+        chosen_by_acc1: top-1 in percent on what it was chosen on.
+    """
+
+    key: str
+    weights: NotRequired[list[str]]
+    seeds: list[int]
+    steps: int
+    features: int
+    lr: float | None
+    weight_decay: float
+    epochs: int | None
+    chosen_by_acc1: float
+    heads: list[HeadResult]
+
+
+class CatResults(TypedDict):
+    """A cat's results, by repetition."""
+
+    members: int
+    steps: int
+    repetitions: dict[str, CatResult]
+
+
+class Results(TypedDict):
+    """results.json of one data set and protocol.
+
+    Keys:
+        settings: what the heads are a function of, beside the features.
+        images: the data keys that the features are a function of.
+    """
+
+    data: str
+    protocol: Protocol
+    classes: int
+    test_images: int
+    train_images: int
+    settings: dict[str, Any]
+    images: NotRequired[dict[str, Any]]
+    cats: dict[str, CatResults]
+
+
+class DataSummary(TypedDict):
+    """A probe's data set in the report."""
+
+    name: str
+    test_images: int
+    classes: int
+    classes_without_test_image: int
+
+
+class Accuracy(TypedDict):
+    """What a cat's heads are worth on one data set, in percent.
+
+    Keys:
+        mean, sd, values: of the repetitions' top-1.
+        interval, difference_interval: 95 % by bootstrap over the test images.
+        difference: to the baseline, on the same images.
+        weight_decays, lrs, epochs: what was chosen, by repetition.
+    """
+
+    mean: float
+    sd: float | None
+    values: list[float]
+    interval: tuple[float, float]
+    acc5: float
+    mean_per_class: float
+    worst_class: WorstClass
+    weight_decays: list[float]
+    lrs: list[float | None]
+    epochs: list[int | None]
+    difference: float | None
+    difference_interval: tuple[float, float] | None
+
+
+class CatSummary(TypedDict):
+    """A cat in the report: its budget, and its accuracy by data set."""
+
+    members: int
+    steps: int
+    images: int
+    model: dict[str, Any]
+    features: int | None
+    acc1: dict[str, Accuracy]
+
+
+class Report(TypedDict):
+    """report.json."""
+
+    study: str
+    baseline: str
+    protocol: Protocol
+    data: list[DataSummary]
+    cats: dict[str, CatSummary]
+
+
+def head_settings(probe: ProbeFile) -> dict[str, Any]:
+    """What a probe's heads are a function of, beside the features."""
+    return {
+        "solver": probe.probe.solver,
+        "lrs": sorted({lr for lr, _ in probe.probe.grid(probe.model.lr)}),
+        "weight_decays": probe.probe.weight_decays,
+        "epochs": probe.trainer.max_epochs or EPOCHS,
+        "batch_size": probe.data.batch_size,
+        "seed": probe.seed,
+        "holdout": probe.data.holdout,
+        "refit": probe.probe.refit,
+        "views": probe.probe.views,
+    }
+
+
+def image_settings(probe: ProbeFile) -> dict[str, Any]:
+    """What of a probe's config its features are a function of, as JSON has it."""
+    keys = {key: value for key, value in resolved_data(probe.data).items() if key not in ELSEWHERE}
+    return {**files.as_json(keys), "precision": probe.probe.precision, "storage": probe.probe.storage}
+
+
+def read_results(study: Study, probe: ProbeFile, protocol: Protocol) -> Results | None:
+    """A data set's results by this protocol, where they are those of the probe's config; else None.
+
+    Raises:
+        UserError: they are of a version that this timecat does not know.
+    """
+    found = read_record(study.directory.probe(probe.name).results(protocol))
+    if found is None or "protocol" not in found or "classes" not in found:
+        return None
+    same = found["classes"] == probe.model.num_classes and found["settings"] == head_settings(probe)
+    same = same and found.get("images", image_settings(probe)) == image_settings(probe)  # version 1 has none
+    return cast(Results, found) if same else None
+
+
+def result_of(study: Study, results: Results | None, wanted: SeededCat) -> CatResult | None:
+    """The result of a cat as it is planned, of its members as they are on disk; None where there is none.
+
+    This is what `status` counts, `launch` submits, `probe` trains and `report` shows.
+    """
+    if results is None or wanted.cat.name not in results["cats"]:
+        return None
+    result = results["cats"][wanted.cat.name]["repetitions"].get(str(wanted.repetition))
+    if result is None:
+        return None
+    if result["steps"] != wanted.cat.steps or result["seeds"] != [snapshot.plan.seed for snapshot in wanted.snapshots]:
+        return None
+    weights = result.get("weights")  # not in version 1
+    if weights is not None:
+        now = [study.directory.member(plan.name).hashes().get(step) for plan, step in wanted.snapshots]
+        if any(digest not in (None, before) for digest, before in zip(now, weights, strict=True)):
+            return None
+    return result
+
+
+def count_probed(study: Study, probe: ProbeFile, protocol: Protocol = "heldout") -> tuple[int, int]:
+    """How many of the study's cats have their result on a data set, over all repetitions, and how many there are."""
+    results, wanted = read_results(study, probe, protocol), study.seeded_cats()
+    return sum(result_of(study, results, cat) is not None for cat in wanted), len(wanted)
+
+
+def is_reported(study: Study, protocol: Protocol = "heldout") -> bool:
+    """Whether all is trained and probed, and the report is of just these cats."""
+    report = read_record(study.directory.report(protocol, ".json"))
+    if report is None or not study.directory.report(protocol, ".md").is_file():
+        return False
+    told = {name: (cat["members"], cat["steps"]) for name, cat in report["cats"].items()}
+    if told != {cat.name: (cat.members, cat.steps) for cat in study.cats.values()}:
+        return False
+    if [data["name"] for data in report["data"]] != [probe.name for probe in study.probes]:
+        return False
+    counts = [count_probed(study, probe, protocol) for probe in study.probes]
+    return all(is_finished(study, plan) for plan in study.members) and all(done == all_ for done, all_ in counts)
