@@ -17,7 +17,6 @@ import time
 
 from timecat.cluster.slots import train_in_slots, work
 from timecat.cluster.stop import stop_on_signal
-from timecat.config import read_config
 from timecat.study.study import Study
 
 MOST = 1.10
@@ -52,12 +51,12 @@ def main() -> int:
     for config in CONFIGS:
         for slots in (1, 2, 4):
             with tempfile.TemporaryDirectory() as root, stop_on_signal() as stop:
-                study = Study(read_config([config], {"study.root": root, "trainer.devices": 1}))
-                seconds = [arguments.seconds * run.steps / study.steps for run in study.runs]
-                runs = sorted(study.runs, key=lambda run: work(study, run), reverse=True)
+                study = Study.read([config], {"study.root": root, "trainer.devices": 1})
+                seconds = [arguments.seconds * plan.steps / study.steps for plan in study.members]
+                plans = sorted(study.members, key=work, reverse=True)
                 program = (sys.executable, "-m", "benchmarks.makespan", "--sleeps", ",".join(map(str, seconds)))
                 started = time.monotonic()
-                status = train_in_slots(study, runs, [], slots, stop, program)
+                status = train_in_slots(study, plans, [], slots, stop, program)
                 makespan, ideal = time.monotonic() - started, best(seconds, slots)
             if status:
                 return status

@@ -18,6 +18,7 @@ import os
 import statistics
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,15 +28,18 @@ import torch
 from torch import nn
 
 from timecat import files
-from timecat.config import read_config
-from timecat.features.extract import FeatureStore
+from timecat.config.files import ProbeFile, StudyFile
+from timecat.config.probe import EPOCHS
+from timecat.config.read import read_config
+from timecat.features.extract import FeatureStore, images_of
 from timecat.heads.linear_probe import LinearProbe, initial_weight, learning_rate
 from timecat.heads.passes import Passes
 from timecat.heads.protocols import choose
-from timecat.heads.sweep import blocks
+from timecat.heads.sweep import largest_first
 from timecat.members.checkpoint import save_snapshot
-from timecat.members.trainer import ProbeSettings, quiet_lightning
+from timecat.members.trainer import quiet_lightning
 from timecat.networks.resnet import ScaledResNet, resnet
+from timecat.study.directory import write_record
 from timecat.study.study import Study
 
 CATS = {"cat1": (1, 640), "cat2": (2, 320), "cat4": (4, 160), "cat5": (5, 128)}
@@ -51,46 +55,47 @@ def untrained(root: Path, cats: dict[str, tuple[int, int]]) -> Study:
         "root": str(root),
         "cats": {name: {"members": members, "steps": steps} for name, (members, steps) in cats.items()},
     }
-    study, model = Study(config), config["model"]
-    for run in study.runs:
-        torch.manual_seed(run.seed)
-        directory = study.directory / run.name
-        network = resnet(model["depth"], model["width"], model["num_classes"])
-        for step in run.snapshots:
-            save_snapshot(study.snapshot_path(run, step), network.state_dict())
-        digests = {str(step): files.sha256(study.snapshot_path(run, step)) for step in run.snapshots}
-        files.write_json(directory / "done.json", {"snapshots": digests})
+    study = Study(StudyFile.parse(config))
+    for plan in study.members:
+        torch.manual_seed(plan.seed)
+        directory = study.directory.member(plan.name)
+        network = resnet(plan.model.depth, plan.model.width, plan.model.num_classes)
+        for step in plan.snapshots:
+            save_snapshot(directory.snapshot(step), network.state_dict())
+        digests = {str(step): files.sha256(directory.snapshot(step)) for step in plan.snapshots}
+        write_record(directory.done, {"step": plan.steps, "snapshots": digests})
     return study
 
 
 def probe_seconds(study: Study, path: str, refit: bool) -> tuple[float, float]:
     """Seconds of the features (0 where they are there) and of the heads: choosing, and training again."""
-    settings = ProbeSettings.read(path)
-    settings.probe.refit = refit
-    needed = blocks(study)
-    store = FeatureStore(study, "data", settings.data, settings.probe, ["cpu"], lambda: settings.data)
-    members = {(run.name, step): ((run, step), block.width) for block in needed for run, step in block.members}
+    probe = ProbeFile.read(path)
+    probe = replace(probe, probe=replace(probe.probe, refit=refit))
+    cats = largest_first(study)
+    store = FeatureStore(study, probe, ["cpu"])
+    snapshots = {snapshot.name: snapshot for cat in cats for snapshot in cat.snapshots}
     start = time.perf_counter()
-    store.extract(list(members.values()))
+    store.extract(list(snapshots.values()))
     middle = time.perf_counter()
-    keys = {block.name: block.name for block in needed}
-    passes = Passes(store, settings, keys, torch.device("cpu"), study.directory, 1e9)
-    assert len(list(choose(passes, "heldout", needed))) == len(needed)
+    keys = {cat.name: cat.name for cat in cats}
+    passes = Passes(store, keys, torch.device("cpu"), study.directory.probe(probe.name), 1e9)
+    assert len(list(choose(passes, "heldout", cats))) == len(cats)
     return middle - start, time.perf_counter() - middle
 
 
 def plain_seconds(study: Study, path: str) -> float:
     """One head, chosen by its held-out epoch and trained again, in PyTorch's own words."""
-    settings = ProbeSettings.read(path)
-    block = blocks(study)[0]
-    store = FeatureStore(study, "data", settings.data, settings.probe, ["cpu"], lambda: settings.data)
+    probe = ProbeFile.read(path)
+    cat, classes, lr = largest_first(study)[0], probe.model.num_classes, probe.model.lr
+    total = probe.trainer.max_epochs or EPOCHS
+    store = FeatureStore(study, probe, ["cpu"])
     start = time.perf_counter()
     features = {
-        part.name: torch.cat([store.load(part, member, block.width).float() for member in block.members], 1)
+        part.name: torch.cat([store.load(part, snapshot).float() for snapshot in cat.snapshots], 1)
         for part in store.parts.values()
     }
     labels = {part.name: torch.from_numpy(store.labels(part)) for part in store.parts.values()}
-    fit, held = (torch.from_numpy(np.searchsorted(store.parts["train"].indices, s)) for s in settings.data.split())
+    fit, held = (torch.from_numpy(np.searchsorted(store.parts["train"].indices, s)) for s in store.data.split())
 
     def correct(head: nn.Module, part: str, rows: torch.Tensor) -> float:
         head.eval()
@@ -99,20 +104,20 @@ def plain_seconds(study: Study, path: str) -> float:
         return float(sum(hits)) / len(rows)
 
     def train(rows: torch.Tensor, epochs: int, measured: torch.Tensor | None) -> tuple[nn.Module, list[float]]:
-        linear = nn.Linear(block.features, settings.classes)
-        linear.weight.data.copy_(initial_weight(settings.classes, block.features, settings.seed))
+        linear = nn.Linear(cat.features, classes)
+        linear.weight.data.copy_(initial_weight(classes, cat.features, probe.seed))
         linear.bias.data.zero_()
-        norm = nn.BatchNorm1d(block.features)
+        norm = nn.BatchNorm1d(cat.features)
         head = nn.Sequential(norm, linear)
         groups = [{"params": norm.parameters()}, {"params": linear.parameters(), "weight_decay": 5e-4}]
-        optimizer = torch.optim.SGD(groups, settings.grid[0][0], momentum=0.9, nesterov=True)
+        optimizer = torch.optim.SGD(groups, lr, momentum=0.9, nesterov=True)
         curve = []
         for epoch in range(epochs):
             for group in optimizer.param_groups:
-                group["lr"] = learning_rate(settings.grid[0][0], epoch, settings.epochs)
-            order = rows[torch.from_numpy(np.random.default_rng([settings.seed, epoch]).permutation(len(rows)))]
+                group["lr"] = learning_rate(lr, epoch, total)
+            order = rows[torch.from_numpy(np.random.default_rng([probe.seed, epoch]).permutation(len(rows)))]
             head.train()
-            for batch in order[: len(rows) - len(rows) % settings.data.batch_size].split(settings.data.batch_size):
+            for batch in order[: len(rows) - len(rows) % probe.data.batch_size].split(probe.data.batch_size):
                 loss = nn.functional.cross_entropy(head(features["train"][batch]), labels["train"][batch])
                 optimizer.zero_grad()
                 loss.backward()
@@ -121,7 +126,7 @@ def plain_seconds(study: Study, path: str) -> float:
                 curve.append(correct(head, "train", measured))
         return head, curve
 
-    _, curve = train(fit, settings.epochs, held)
+    _, curve = train(fit, total, held)
     head, _ = train(torch.arange(len(features["train"])), int(np.argmax(curve)) + 1, None)
     correct(head, "test", torch.arange(len(features["test"])))
     return time.perf_counter() - start
@@ -131,9 +136,9 @@ def epoch_on_images(study: Study, path: str) -> dict[str, float]:
     """Seconds of one epoch of Lightning's probe on images, training and held-out images, for each cat."""
     quiet_lightning()
     seconds = {}
-    for cat in study.cats.values():
-        settings = ProbeSettings.read(path)
-        snapshots = [str(study.snapshot_path(run, step)) for run, step in study.snapshots_of(cat, 0)]
+    for cat in study.seeded_cats():
+        probe = ProbeFile.read(path)
+        snapshots = [str(study.snapshot_path(snapshot)) for snapshot in cat.snapshots]
         L.seed_everything(0, verbose=False)
         trainer = L.Trainer(
             accelerator="cpu",
@@ -145,8 +150,9 @@ def epoch_on_images(study: Study, path: str) -> dict[str, float]:
             num_sanity_val_steps=0,
             callbacks=[clock := Clock()],
         )
-        trainer.fit(LinearProbe(snapshots, settings.classes, settings.grid[0][0]), datamodule=settings.data)
-        seconds[cat.name] = clock.ends[-1] - clock.ends[-2]  # the second: the first compiles kernels
+        head = LinearProbe(snapshots=snapshots, num_classes=probe.model.num_classes, lr=probe.model.lr)
+        trainer.fit(head, datamodule=images_of(probe))
+        seconds[cat.cat.name] = clock.ends[-1] - clock.ends[-2]  # the second: the first compiles kernels
     return seconds
 
 
@@ -199,11 +205,11 @@ def main() -> None:
             heads["one"].append(probe_seconds(one, paths["one"], True)[1])
             heads["plain"].append(plain_seconds(one, paths["one"]))
         epochs = epoch_on_images(sweep, paths["one"])
-        settings = ProbeSettings.read(paths["sweep"])
+        total = ProbeFile.read(paths["sweep"]).trainer.max_epochs or EPOCHS
     count = len(CATS) * len(WEIGHT_DECAYS)
-    public = len(WEIGHT_DECAYS) * settings.epochs * sum(epochs.values())
+    public = len(WEIGHT_DECAYS) * total * sum(epochs.values())
     median = {key: statistics.median(values) for key, values in heads.items()}
-    print(f"{PROBE}: {count} heads (4 cats x 6 weight decays), {settings.epochs} epochs, {options.threads} threads")
+    print(f"{PROBE}: {count} heads (4 cats x 6 weight decays), {total} epochs, {options.threads} threads")
     print(f"forward passes of the sweep: {passes:,} (12 snapshots x {passes // 12:,} images)")
     print(f"sweep: features {features['sweep']:.1f} s, heads {median['sweep']:.2f} s")
     print(f"one head of cat5: features {features['one']:.1f} s, head {median['one']:.2f} s")
@@ -215,7 +221,7 @@ def main() -> None:
         print(f"heads of the sweep / {what}: {statistics.median(ratios):.2f} ({spread})")
     print(f"features and heads of the sweep / of one head: {whole / (features['one'] + median['one']):.2f}")
     told = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in epochs.items())
-    print(f"on images, an epoch of each cat: {told}; {count} runs of {settings.epochs} epochs: {public:,.0f} s")
+    print(f"on images, an epoch of each cat: {told}; {count} runs of {total} epochs: {public:,.0f} s")
     print(f"one run per head on images / the sweep: {public / whole:.0f}")
 
 

@@ -15,6 +15,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -23,20 +24,22 @@ import torch
 from PIL import Image
 
 from timecat.cluster.stop import Stop
-from timecat.config import as_arguments, read_config, split_arguments
+from timecat.config.read import split_arguments
 from timecat.data.write.write import write
 from timecat.members.batch_norm import update_at
 from timecat.members.checkpoint import Checkpoint
+from timecat.members.optim import ScheduleFreeAdamW, make_optimizer
 from timecat.members.progress_callback import ProgressCallback
 from timecat.members.trainer import StudyCLI
-from timecat.study.study import Run, Study
+from timecat.study.directory import MemberDirectory
+from timecat.study.study import MemberPlan, Study
 
 
 class Clock(ProgressCallback):
     """Seconds between the ends of two steps: the `warmup`-th and the last."""
 
-    def __init__(self, directory: Path, run: Run, batch_size: int, warmup: int) -> None:
-        super().__init__(directory, run, batch_size)
+    def __init__(self, directory: MemberDirectory, plan: MemberPlan, batch_size: int, warmup: int) -> None:
+        super().__init__(directory, plan, batch_size)
         self.warmup, self.step = warmup, 0
 
     def on_train_batch_end(self, trainer, member, *rest):
@@ -47,7 +50,7 @@ class Clock(ProgressCallback):
         if self.step == self.warmup:
             synchronize(member.device)
             self.started = time.perf_counter()
-        elif self.step == self.run.steps:
+        elif self.step == self.plan.steps:
             synchronize(member.device)
             self.seconds = time.perf_counter() - self.started
 
@@ -57,17 +60,18 @@ def synchronize(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def fit_seconds(cli: StudyCLI, study: Study, run: Run, directory: Path, warmup: int) -> float:
+def fit_seconds(cli: StudyCLI, study: Study, plan: MemberPlan, path: Path, warmup: int) -> float:
     from lightning.pytorch.loggers import TensorBoardLogger
 
-    member, data, settings = cli.instantiate(run)
-    clock = Clock(directory, run, study.batch_size, warmup)
-    never = Run(run.index, run.name, run.seed, run.model, (run.steps + 1,))  # measure steps, not snapshots
-    trainer = cli.trainer(
-        {**settings, "limit_val_batches": 0},
+    member, data = cli.instantiate(plan)
+    directory = MemberDirectory(path)
+    clock = Clock(directory, plan, study.batch_size, warmup)
+    never = replace(plan, snapshots=(plan.steps + 1,))  # measure steps, not snapshots
+    trainer = cli.trainer_of_member(
+        limit_val_batches=0,
         callbacks=[clock, Checkpoint(directory, never, 1e9, study.batch_size, Stop())],
-        logger=TensorBoardLogger(directory, version=""),
-        max_steps=run.steps,
+        logger=TensorBoardLogger(path, version=""),
+        max_steps=plan.steps,
         max_epochs=-1,
         enable_checkpointing=False,
         enable_progress_bar=False,
@@ -80,17 +84,18 @@ def fit_seconds(cli: StudyCLI, study: Study, run: Run, directory: Path, warmup: 
     return clock.seconds
 
 
-def loop_seconds(cli: StudyCLI, run: Run, warmup: int, resident: bool) -> float:
-    member, data, settings = cli.instantiate(run)
+def loop_seconds(cli: StudyCLI, plan: MemberPlan, warmup: int, resident: bool) -> float:
+    member, data = cli.instantiate(plan)
+    trainer = cli.study.trainer
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    torch.backends.cudnn.benchmark = bool(settings.get("benchmark"))
+    torch.backends.cudnn.benchmark = bool(trainer.other.get("benchmark"))
     member.to(device).train()
-    optimizer = member.configure_optimizers()
-    optimizer = optimizer["optimizer"] if isinstance(optimizer, dict) else optimizer
-    third_step = hasattr(optimizer, "averages") and member.hparams.batch_norm == "third_step"
-    if hasattr(optimizer, "averages"):
+    optimizer = make_optimizer(member.config, member.network, lr=member.config.learning_rate(cli.study.batch_size))
+    third_step = False
+    if isinstance(optimizer, ScheduleFreeAdamW):
+        third_step = member.config.batch_norm == "third_step"
         optimizer.train()
-    half = "bf16" in str(settings.get("precision"))
+    half = "bf16" in str(trainer.precision)
     loader, accumulate = data.train_dataloader(), data.accumulated(1)
 
     def batches() -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
@@ -101,13 +106,13 @@ def loop_seconds(cli: StudyCLI, run: Run, warmup: int, resident: bool) -> float:
             loader.set_epoch(loader.epoch + 1)
 
     stream = batches()
-    kept = next(stream)
-    for step in range(run.steps):
+    resident_batch = next(stream)
+    for step in range(plan.steps):
         if step == warmup:
             synchronize(device)
             started = time.perf_counter()
         optimizer.zero_grad()
-        for images, labels in [kept] * accumulate if resident else islice(stream, accumulate):
+        for images, labels in [resident_batch] * accumulate if resident else islice(stream, accumulate):
             with torch.autocast(device.type, torch.bfloat16, enabled=half):
                 if third_step and step % 3 == 0:
                     update_at(member.network, optimizer.averages(), images)
@@ -151,14 +156,16 @@ def main() -> None:
         if options.photos:
             overrides |= {"data.train": str(write_photos(directory, options.photos)), "data.train_images": None}
             overrides |= {"data.val": None}
-        study = Study(read_config([options.config], overrides))
-        run = Run(0, "bench", study.runs[0].seed, study.runs[0].model, (options.steps,))
-        cli = StudyCLI(as_arguments([options.config], overrides))
+        study = Study.read([options.config], overrides)
+        first = study.members[0]
+        model = replace(first.model, steps=options.steps)
+        plan = MemberPlan(0, "bench", first.seed, model, (options.steps,))
+        cli = StudyCLI(study)
         ways = {"timecat fit": [], "bare loop": [], "bare loop, one resident batch": []}
         for _ in range(options.rounds):
-            ways["timecat fit"].append(fit_seconds(cli, study, run, directory, options.warmup))
-            ways["bare loop"].append(loop_seconds(cli, run, options.warmup, resident=False))
-            ways["bare loop, one resident batch"].append(loop_seconds(cli, run, options.warmup, resident=True))
+            ways["timecat fit"].append(fit_seconds(cli, study, plan, directory, options.warmup))
+            ways["bare loop"].append(loop_seconds(cli, plan, options.warmup, resident=False))
+            ways["bare loop, one resident batch"].append(loop_seconds(cli, plan, options.warmup, resident=True))
     counted = options.steps - options.warmup
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {torch.get_num_threads()} threads"
     print(f"{options.config}, batch {study.batch_size}, {options.rounds} rounds of {counted} steps, {device}")

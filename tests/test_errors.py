@@ -11,34 +11,9 @@ import pytest
 import torch
 import yaml
 
+from tests.support.small_study import write_probe, write_study
 from timecat.cli import main
 from timecat.data.beton import RAW, BetonWriter
-
-STUDY = """\
-seed_everything: 0
-study:
-  name: tiny
-  cats:
-    cat1: {members: 1, steps: 4}
-  probes: [probe.yaml]
-model: {depth: 10, width: 8, stem: small, num_classes: 10, optimizer: sgd, lr: 0.1}
-data: {train: digits/train.beton, view: small, resolution: 28, batch_size: 32, workers: 1}
-trainer: {accelerator: cpu, devices: 1, log_every_n_steps: 2}
-"""
-PROBE = """\
-seed_everything: 0
-probe: {weight_decays: [5.e-4]}
-model: {snapshots: [snapshot.pt], num_classes: 10, lr: 0.1}
-data:
-  train: digits/train.beton
-  test: digits/test.beton
-  holdout: 0.2
-  view: small
-  resolution: 28
-  augment: false
-  workers: 1
-trainer: {max_epochs: 1, default_root_dir: probe, accelerator: cpu, devices: 1, logger: false}
-"""
 
 
 @pytest.fixture
@@ -46,9 +21,13 @@ def here(tmp_path, digits, monkeypatch) -> Path:
     """The working directory: tiny.yaml, probe.yaml and the digits under data/."""
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "digits").symlink_to(digits)
-    (tmp_path / "tiny.yaml").write_text(STUDY)
-    (tmp_path / "probe.yaml").write_text(PROBE)
     monkeypatch.chdir(tmp_path)
+    images = {"train": "digits/train.beton", "workers": 1}
+    model, cats = {"stem": "small", "optimizer": "sgd", "lr": 0.1}, {"cat1": {"members": 1, "steps": 4}}
+    write_study(Path("tiny.yaml"), {**images, "holdout": 0.0}, model, cats, root="runs", probes=["probe.yaml"])
+    trainer = {"max_epochs": 1, "default_root_dir": "probe", "logger": False}
+    probe = {**images, "test": "digits/test.beton", "batch_size": 256}
+    write_probe(Path("probe.yaml"), probe, {"weight_decays": [5e-4]}, {"snapshots": ["snapshot.pt"]}, trainer)
     monkeypatch.delenv("TIMECAT_DATA", raising=False)
     monkeypatch.delenv("SLURM_ARRAY_TASK_ID", raising=False)
     return tmp_path
@@ -112,7 +91,8 @@ def test_missing_config(here):
 
 
 def test_broken_yaml(here):
-    (here / "tiny.yaml").write_text(STUDY + "model: [\n")
+    with (here / "tiny.yaml").open("a") as config:
+        config.write("model: [\n")
     command("plan", "--config", "tiny.yaml", words=("tiny.yaml", "not YAML"), cwd=here)
 
 

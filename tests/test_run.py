@@ -9,6 +9,7 @@ import pytest
 import torch
 import yaml
 
+from tests.support.small_study import ONE_CYCLE, write_probe, write_study
 from timecat.cli import main
 
 
@@ -16,44 +17,16 @@ from timecat.cli import main
 def config(tmp_path_factory) -> Path:
     """A study that pretrains on digits and probes them, two repetitions, 2 x 3 members of 40 and 20 steps."""
     root = tmp_path_factory.mktemp("run")
-    data = {
-        "root": str(root / "data"),
-        "source": "digits",
-        "train": "digits/train.beton",
-        "holdout": 0.2,
-        "view": "small",
-        "resolution": 28,
-        "batch_size": 32,
-    }
-    probe = {
-        "seed_everything": 0,
-        "probe": {"weight_decays": [1e-4, 1e-2]},
-        "model": {"snapshots": [str(root / "runs/s/member_[01]_20/snapshot_20.pt")], "num_classes": 10, "lr": 0.1},
-        "data": {**data, "test": "digits/test.beton", "augment": False, "batch_size": 100},
-        "trainer": {"max_epochs": 15, "accelerator": "cpu", "devices": 1, "default_root_dir": str(root / "probe")},
-    }
-    study = {
-        "seed_everything": 0,
-        "study": {
-            "name": "s",
-            "root": str(root / "runs"),
-            "repetitions": 2,
-            "probes": [str(root / "digits.yaml")],
-            "cats": {"cat1": {"members": 1, "steps": 40}, "cat2": {"members": 2, "steps": 20}},
-        },
-        "model": {
-            "depth": 10,
-            "width": 8,
-            "num_classes": 10,
-            "optimizer": "sgd",
-            "lr": 0.1,
-            "schedule": "one_cycle",
-        },
-        "data": data,
-        "trainer": {"accelerator": "cpu", "devices": 1, "log_every_n_steps": 10},
-    }
-    (root / "digits.yaml").write_text(yaml.safe_dump(probe))
-    (root / "study.yaml").write_text(yaml.safe_dump(study))
+    data = {"root": str(root / "data"), "source": "digits", "train": "digits/train.beton"}
+    probe = write_probe(
+        root / "digits.yaml",
+        {**data, "test": "digits/test.beton"},
+        {"weight_decays": [1e-4, 1e-2]},
+        trainer={"max_epochs": 15},
+    )
+    cats = {"cat1": {"members": 1, "steps": 40}, "cat2": {"members": 2, "steps": 20}}
+    study = {"name": "s", "repetitions": 2, "probes": [probe]}
+    write_study(root / "study.yaml", data, ONE_CYCLE, cats, {"log_every_n_steps": 10}, **study)
     assert main(["run", "--config", str(root / "study.yaml")]) == 0
     return root / "study.yaml"
 
@@ -144,3 +117,15 @@ def test_an_interrupted_probe_goes_on_to_the_same_results(config, tmp_path, monk
     assert main(["probe", "--config", str(config)]) == 0
     assert main(["report", "--config", str(config)]) == 0
     assert contents(runs) == before
+
+
+def test_a_source_that_holds_its_file_is_seen_before_any_is_written(tmp_path, capsys):
+    """`digits` could be written; the probe's images could not, as they lie in the directory that they come from."""
+    (tmp_path / "data" / "pictures" / "cat").mkdir(parents=True)
+    data = {"root": str(tmp_path / "data"), "source": "digits", "train": "digits/train.beton"}
+    images = {**data, "source": "pictures", "train": "pictures/train.beton", "test": "pictures/test.beton"}
+    probe = write_probe(tmp_path / "p.yaml", images, {"weight_decays": [1e-3]})
+    study = write_study(tmp_path / "s.yaml", data, ONE_CYCLE, {"cat1": {"members": 1, "steps": 4}}, probes=[probe])
+    assert main(["run", study]) == 2
+    assert "pictures/train.beton: lies inside its source" in capsys.readouterr().err
+    assert not (tmp_path / "data" / "digits").exists()

@@ -8,10 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
-import yaml
 from rich.console import Console
 
-from tests.terminal import COLUMNS, Terminal, colours
+from tests.support.processes import command
+from tests.support.small_study import ONE_CYCLE, write_probe, write_study
+from tests.support.terminal import COLUMNS, Terminal, colours
 from timecat.progress_bar import bar
 from timecat.terminal import tables
 
@@ -19,39 +20,17 @@ PROBES = ("digits", "digits-again", "handwritten", "numerals", "ten-classes")
 VALUE = re.compile(r"\d+\.\d ± \d+\.\d")
 
 
-def command(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "timecat", *arguments]
-
-
 @pytest.fixture(scope="module")
 def study(tmp_path_factory) -> tuple[Path, Terminal]:
     """A study of five probes, two repetitions and two slots, and the terminal in which `timecat run` finished it."""
     root = tmp_path_factory.mktemp("terminal")
-    data = {"root": "data", "source": "digits", "train": "digits/train.beton", "holdout": 0.2}
-    data |= {"view": "small", "resolution": 28, "batch_size": 32}
-    probe = {
-        "seed_everything": 0,
-        "probe": {"weight_decays": [5e-4, 5e-3]},
-        "model": {"snapshots": [], "num_classes": 10, "lr": 0.1},
-        "data": {**data, "test": "digits/test.beton", "augment": False, "batch_size": 100},
-        "trainer": {"max_epochs": 4, "accelerator": "cpu", "devices": 1},
-    }
-    config = {
-        "seed_everything": 0,
-        "study": {
-            "name": "s",
-            "repetitions": 2,
-            "slots": 2,
-            "probes": [f"{name}.yaml" for name in PROBES],
-            "cats": {"cat1": {"members": 1, "steps": 8}, "cat2": {"members": 2, "steps": 4}},
-        },
-        "model": {"depth": 10, "width": 8, "num_classes": 10, "optimizer": "sgd", "lr": 0.1, "schedule": "one_cycle"},
-        "data": data,
-        "trainer": {"accelerator": "cpu", "devices": 1, "log_every_n_steps": 2},
-    }
+    data = {"root": "data", "source": "digits", "train": "digits/train.beton"}
     for name in PROBES:
-        (root / f"{name}.yaml").write_text(yaml.safe_dump(probe))
-    (root / "study.yaml").write_text(yaml.safe_dump(config))
+        images = {**data, "test": "digits/test.beton"}
+        write_probe(root / f"{name}.yaml", images, {"weight_decays": [5e-4, 5e-3]}, trainer={"max_epochs": 4})
+    cats = {"cat1": {"members": 1, "steps": 8}, "cat2": {"members": 2, "steps": 4}}
+    settings = {"name": "s", "root": "runs", "repetitions": 2, "slots": 2}
+    write_study(root / "study.yaml", data, ONE_CYCLE, cats, probes=[f"{name}.yaml" for name in PROBES], **settings)
     terminal = Terminal(command("run", "--config", "study.yaml"), root)
     assert terminal.wait() == 0, terminal.text
     return root, terminal
@@ -79,7 +58,7 @@ def test_run_on_a_terminal(study):
     for drawn in ("train.beton", "starting: torch", "finished", "features of handwritten", "heads, trained again"):
         assert drawn in terminal.raw, drawn
     assert "6 of 6 members finished" in terminal.text
-    decays = set(re.findall(r"(?<!\S)0\.0*5(?!\S)|(?<!\S)0\.0*5(?=,)", terminal.text))
+    decays = set(re.findall(r"(?<!\S)0\.0+5(?=[\s,])", terminal.text))
     assert decays and decays <= {"0.0005", "0.005"}
     assert colours(terminal.raw)
 
@@ -182,7 +161,7 @@ def test_fit_of_one_member_on_a_terminal(study, tmp_path):
     terminal = Terminal(command("fit", "--config", "study.yaml", "--member", "0"), root)
     assert terminal.wait() == 0, terminal.text
     terminal.assert_readable()
-    assert terminal.text.startswith("s: 6 of 6 members finished, 100% of the steps")
+    assert terminal.text.startswith("study s: training 1 of 6 members\ns: 6 of 6 members finished, 100% of the steps")
     assert re.search(r"^ +0  member_0_8  +finished  +8 / 8  ", terminal.text, re.M)
 
 

@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import textwrap
 from typing import Any, NoReturn
 
 from timecat.errors import UserError
@@ -126,7 +127,7 @@ def help_of(command: str) -> str:
         ("trainer", TrainerConfig, "Lightning's, reaches members and probes; beside these: " + ", ".join(PASSED_ON)),
         ("probe", ProbeConfig, "reaches every probe"),
     ):
-        group = parser.add_argument_group(f"{section}", note)
+        group = parser.add_argument_group(section, _fill(note, 77))
         texts = _texts(kind)
         for field in dataclasses.fields(kind):
             if field.name in ("cats", "other"):
@@ -151,10 +152,8 @@ def _texts(kind: type) -> dict[str, str]:
     return {item.arg_name: " ".join((item.description or "").split()) for item in parse(kind.__doc__ or "").params}
 
 
-def _fill(text: str) -> str:
-    import textwrap
-
-    return textwrap.fill(text, 79, break_long_words=False, break_on_hyphens=False)
+def _fill(text: str, width: int = 79) -> str:
+    return textwrap.fill(text, width, break_long_words=False, break_on_hyphens=False)
 
 
 def parse_options(command: str, arguments: list[str]) -> tuple[dict[str, Any], list[str]]:

@@ -50,8 +50,8 @@ def say_of_slow_bf16(study: Study) -> None:
     """A line where this machine's CPU would train at a fraction of its speed."""
     if str(study.trainer.precision).startswith("bf16") and not trains_on_gpus(study) and not has_fast_bf16():
         say(
-            f"timecat: trainer.precision {study.trainer.precision}: this CPU has no fast bfloat16 and trains at about a "
-            "quarter of float32's speed; on it, give --trainer.precision 32-true",
+            f"timecat: trainer.precision {study.trainer.precision}: this CPU has no fast bfloat16 and trains at a "
+            "quarter of float32's speed or so; on it, give --trainer.precision 32-true",
             error=True,
         )
 
@@ -126,7 +126,8 @@ class _Worker:
     """A slot's process: one for all of its members, as starting takes seconds; one each, where DDP starts more."""
 
     def __init__(self, study: Study, command: list[str], slot: int, slots: int) -> None:
-        self.study, self.process = study, None
+        self.study = study
+        self.process: subprocess.Popen[bytes] | None = None
         share = [] if study.data.workers is not None or slots == 1 else [f"--data.workers={max(1, cores() // slots)}"]
         self.devices = study.trainer.devices_per_member
         self.command = [*command, *share, "--slots", str(slots)]
@@ -138,11 +139,11 @@ class _Worker:
         if self.devices > 1:
             self._start(plan, ["--member", str(plan.index)])
             return self._ended()
-        if self.process is None:
-            self._start(plan, ["--serve"])
+        process = self.process or self._start(plan, ["--serve"])
+        assert process.stdin is not None and process.stdout is not None
         with suppress(BrokenPipeError):
-            self.process.stdin.write(f"{plan.index}\n".encode())
-        answer = self.process.stdout.readline()
+            process.stdin.write(f"{plan.index}\n".encode())
+        answer = process.stdout.readline()
         if not answer:
             return self._ended()
         self.ready = True
@@ -161,16 +162,17 @@ class _Worker:
 
     def end(self) -> None:
         if self.process is not None:
-            self.process.stdin.close()
-            self.process.wait()
+            self._ended()
 
     def _ended(self) -> int:
+        """Wait for the process; its exit status."""
+        assert self.process is not None and self.process.stdin is not None
         self.process.stdin.close()
         status = self.process.wait()
         self.process = None
         return status
 
-    def _start(self, plan: MemberPlan, more: list[str]) -> None:
+    def _start(self, plan: MemberPlan, more: list[str]) -> subprocess.Popen[bytes]:
         with self.study.directory.member_log(plan.index).open("ab") as log:
             self.process = subprocess.Popen(
                 [*self.command, *more],
@@ -181,6 +183,7 @@ class _Worker:
                 stderr=log,
                 start_new_session=True,
             )
+        return self.process
 
 
 def serve(study: Study, train: Callable[[MemberPlan], int], stop: Stop) -> int:

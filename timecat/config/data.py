@@ -5,9 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from jsonargparse.typing import ClosedUnitInterval, NonNegativeInt, PositiveInt
-
-from timecat.config.types import BelowOne
+from timecat.config.types import BelowOne, ClosedUnitInterval, NonNegativeInt, PositiveInt
 from timecat.errors import UserError
 
 Interpolation = Literal["area", "bicubic"]

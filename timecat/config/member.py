@@ -3,9 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from jsonargparse.typing import NonNegativeFloat, NonNegativeInt, OpenUnitInterval, PositiveInt
-
-from timecat.config.types import BelowOne
+from timecat.config.types import BelowOne, NonNegativeFloat, NonNegativeInt, OpenUnitInterval, PositiveInt
 from timecat.errors import UserError
 
 Depth = Literal[10, 18, 34, 50, 101, 152]

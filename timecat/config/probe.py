@@ -3,8 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-from jsonargparse.typing import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
-
+from timecat.config.types import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from timecat.errors import UserError
 
 Solver = Literal["sgd", "lbfgs"]

@@ -60,7 +60,13 @@ def parse_section(kind: type[Section], given: Any, where: str) -> Section:
             raise UserError(f"{where}: {' '.join(str(error).split())}") from None
         wanted = _words(typing.get_type_hints(kind)[key[1]])
         raise UserError(f"{where}.{key[1]} is {given[key[1]]!r}; it must be {wanted}") from None
-    return kind(**{key: _plain(value) for key, value in parsed.items()})
+    return plain(kind(**parsed))
+
+
+def plain(section: Section) -> Section:
+    """The section without jsonargparse's number types, which torch's safe unpickling and torch.compile do not know."""
+    values = {field.name: getattr(section, field.name) for field in dataclasses.fields(section)}  # type: ignore[arg-type]
+    return dataclasses.replace(section, **{key: _plain(value) for key, value in values.items()})  # type: ignore[type-var]
 
 
 def suggestion(key: str, known: typing.Iterable[str]) -> str:
@@ -69,7 +75,6 @@ def suggestion(key: str, known: typing.Iterable[str]) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """Without jsonargparse's number types, which torch's safe unpickling and torch.compile do not know."""
     if isinstance(value, list | tuple):
         return type(value)(_plain(item) for item in value)
     for plain in (bool, int, float):

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from jsonargparse.typing import PositiveInt
+from timecat.config.types import PositiveInt
 
 # What else Lightning's Trainer takes; LightningCLI checks the values when a trainer is made.
 PASSED_ON = (
@@ -80,5 +80,4 @@ class TrainerConfig:
     @property
     def devices_per_member(self) -> int:
         """The number of devices where one is given, else 1."""
-        number = int(self.devices) if str(self.devices).isdigit() else self.devices
-        return number if isinstance(number, int) and number > 0 else 1
+        return max(1, int(str(self.devices))) if str(self.devices).isdigit() else 1

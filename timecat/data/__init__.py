@@ -1,1 +1,0 @@
-"""Data: .beton files, what writes them, and the FFCV <-> Lightning loader that reads them."""

@@ -74,7 +74,7 @@ class Beton:
         digest, content = hashlib.sha256(), np.memmap(self.path, np.uint8, mode="r")
         for index in np.linspace(0, len(self) - 1, min(len(self), 1024)).astype(np.int64):
             start = int(self.offsets[index])
-            digest.update(content[start : start + int(self.sizes[index])])
+            digest.update(content[start : start + int(self.sizes[index])].data)
         return digest.hexdigest()
 
     @property
@@ -208,7 +208,12 @@ class BetonWriter:
         self._sizes = np.full(num_samples, -1, dtype=np.int64)  # -1: to come, 0: dropped
         self._metadata_start = _HEADER.itemsize + 2 * _FIELD.itemsize
         self._end = -(-(self._metadata_start + self._metadata.nbytes) // page_size) * page_size
-        self._file: BufferedWriter | None = None
+        self._opened: BufferedWriter | None = None
+
+    @property
+    def _file(self) -> BufferedWriter:
+        assert self._opened is not None, "open it first"
+        return self._opened
 
     @property
     def end(self) -> int:
@@ -218,7 +223,7 @@ class BetonWriter:
     def open(self, path: Path) -> None:
         """Begin the file under this name, or go on after the restored images in it: what follows them is cut off."""
         raw = FileIO(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666), "w")  # "w" alone would empty it
-        self._file = BufferedWriter(raw, 1 << 20)
+        self._opened = BufferedWriter(raw, 1 << 20)
         if not (self._sizes > 0).any():
             self._file.truncate(0)
         self._file.truncate(self._end)
@@ -273,8 +278,8 @@ class BetonWriter:
 
     def close(self) -> None:
         """Close the file as it is, if it was opened."""
-        if self._file is not None:
-            self._file.close()
+        if self._opened is not None:
+            self._opened.close()
 
     def finish(self) -> None:
         """Write the tables and the header, flush all to disk and close.
@@ -289,7 +294,7 @@ class BetonWriter:
         if not len(kept):
             raise UserError(f"{self.path}: no image is left to write; check the source")
         metadata = np.zeros(len(kept), dtype=self._metadata.dtype)  # a copy by index would leave its padding to chance
-        for name in metadata.dtype.names:
+        for name in metadata.dtype.names or ():
             metadata[name] = self._metadata[name][kept]
         table = np.zeros(len(kept), dtype=_ALLOCATION)
         table["sample"] = np.arange(len(kept))

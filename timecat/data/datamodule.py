@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from timecat.config.data import DataConfig
+from timecat.config.section import plain
 from timecat.data.beton import Beton, read_beton
 from timecat.data.global_batch import batches_per_step, images_at_once
 from timecat.data.loader import BetonLoader
@@ -30,7 +31,7 @@ class ImageData(L.LightningDataModule):
 
     def __init__(self, **data: Any) -> None:
         super().__init__()
-        self.config = DataConfig(**data)
+        self.config = plain(DataConfig(**data))
         self.files = self.config.files
         self.seed, self.workers = self.config.seed, self.config.workers
         self.eval_view, self.train_view = eval_view(self.config), train_view(self.config)

@@ -6,6 +6,7 @@ The only file that reaches into FFCV, which pyproject.toml pins.
 import os
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import llvmlite.binding
 import numba
@@ -18,7 +19,8 @@ from timecat.data.beton import JPEG
 
 if not (os.access(Path(__file__).parent, os.W_OK) or os.access(os.path.expanduser("~"), os.W_OK)):
     # numba keeps compiled code beside the source or in the home, and raises where it may write to neither
-    numba.config.CACHE_DIR = numba.config.CACHE_DIR or f"{tempfile.gettempdir()}/timecat-{os.getuid()}"
+    settings: Any = numba.config  # which numba fills by name
+    settings.CACHE_DIR = settings.CACHE_DIR or f"{tempfile.gettempdir()}/timecat-{os.getuid()}"
 
 _threads = torch.get_num_threads()
 import ffcv.libffcv  # noqa: E402 (1.0.2: the extension's C functions, by ctypes)

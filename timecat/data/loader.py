@@ -96,8 +96,7 @@ class BetonLoader:
         self.epoch = epoch
 
     def _state_key(self) -> dict[str, int]:
-        state = {"seed": self.seed, "images": len(self.indices), "batch_size": self.batch_size, "world": self.world}
-        return {key: int(value) for key, value in state.items()}  # plain numbers, as torch unpickles no others
+        return {"seed": self.seed, "images": len(self.indices), "batch_size": self.batch_size, "world": self.world}
 
     def state_dict(self) -> dict[str, int]:
         return {"epoch": self.epoch, "batches_done": self.batches_done, **self._state_key()}
@@ -132,11 +131,11 @@ class BetonLoader:
         order = order[: len(self) * self.batch_size * self.world]
         return order.reshape(-1, self.world, self.batch_size)[:, self.rank].ravel()
 
-    def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
+    def __iter__(self) -> Iterator[tuple[torch.Tensor, ...]]:
         start, self._resume_at = self._resume_at, 0
         return self._batches(start)
 
-    def _batches(self, start: int) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
+    def _batches(self, start: int) -> Iterator[tuple[torch.Tensor, ...]]:
         self.close()
         order, epoch = self.order(), self.epoch
         chunks = [order[i : i + self.batch_size] for i in range(start * self.batch_size, len(order), self.batch_size)]

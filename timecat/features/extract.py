@@ -19,14 +19,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from timecat.config.files import ProbeFile
 from timecat.config.probe import ProbeConfig
 from timecat.data.datamodule import ImageData
 from timecat.errors import UserError
 from timecat.features.file import FeatureFile
-from timecat.networks.resnet import resnet_from_state
+from timecat.networks.resnet import ScaledResNet, channels_last, resnet_from_state
 from timecat.networks.weights import read_weights
 from timecat.process import PARENT, cores, die_with_parent
 from timecat.progress_bar import bar
@@ -267,7 +267,9 @@ def compute(work: Work, data: ImageData, advance: Callable[[int], None]) -> None
     if not work.shards:
         return
     networks = [load_backbone(path, device) for path in work.snapshots]
-    forwards = [torch.compile(n.features) if work.config.compile else n.features for n in networks]
+    forwards: list[Callable[[Tensor], Tensor]] = [network.features for network in networks]
+    if work.config.compile:
+        forwards = [torch.compile(forward) for forward in forwards]
     half = torch.autocast(device.type, torch.bfloat16, enabled=work.config.precision == "bfloat16")
     storage = getattr(torch, work.config.storage)
     missing = [set(array.missing()) for array in work.arrays]
@@ -292,7 +294,8 @@ def compute(work: Work, data: ImageData, advance: Callable[[int], None]) -> None
             work.arrays[index].write(shard, stored.cpu())
 
 
-def load_backbone(path: Path, device: torch.device) -> nn.Module:
+def load_backbone(path: Path, device: torch.device) -> ScaledResNet:
     """A snapshot's network, frozen, in eval mode and channels_last."""
-    network = resnet_from_state(read_weights(path), str(path))
-    return network.to(device, memory_format=torch.channels_last).eval().requires_grad_(False)
+    network = resnet_from_state(read_weights(path), str(path)).to(device)
+    channels_last(network)
+    return network.eval().requires_grad_(False)

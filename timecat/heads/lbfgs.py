@@ -110,5 +110,6 @@ def minimise(data: Standardised, labels: Tensor, classes: int, weight_decay: flo
 
     solver.step(objective)
     objective()
+    assert weight.grad is not None and bias.grad is not None
     slope = max(float(weight.grad.abs().max()), float(bias.grad.abs().max()))
     return Optimum(weight.detach(), bias.detach(), curve, slope)

@@ -6,7 +6,8 @@ import lightning as L
 import torch
 from torch import Tensor, nn
 
-from timecat.config.probe import HeadConfig
+from timecat.config.probe import EPOCHS, HeadConfig
+from timecat.config.section import plain
 from timecat.members.metrics import ClassifierMetrics
 from timecat.networks.cat import FrozenCat
 
@@ -36,7 +37,7 @@ class LinearProbe(L.LightningModule):
 
     def __init__(self, **model: Any) -> None:
         super().__init__()
-        self.config = HeadConfig(**model)
+        self.config = plain(HeadConfig(**model))
         self.save_hyperparameters()
         num_classes = self.config.num_classes
         self.cat = FrozenCat(self.config.snapshots)
@@ -79,6 +80,6 @@ class LinearProbe(L.LightningModule):
             {"params": self.linear.parameters(), "weight_decay": self.config.weight_decay},
         ]
         optimizer = torch.optim.SGD(groups, self.config.lr, momentum=MOMENTUM, nesterov=True)
-        epochs = self.trainer.max_epochs
+        epochs = self.trainer.max_epochs or EPOCHS
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda epoch: learning_rate(1.0, epoch, epochs))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "epoch"}}

@@ -109,7 +109,8 @@ class Passes:
         snapshots, slices = columns(cats)
         size = sum(head_bytes(cat.features, self.classes) for cat in cats) * rates.shape[1]
         heads = Heads(slices, rates, decays, classes=self.classes, seed=seed, device=self.device)
-        path = self._path(cats, [rates.tolist(), decays.tolist(), hashlib.sha256(rows).hexdigest(), horizon, purpose])
+        content = [rates.tolist(), decays.tolist(), hashlib.sha256(rows.data).hexdigest(), horizon, purpose]
+        path = self._path(cats, content)
         start, saved = self._resume(path, heads, measured), time.monotonic()
         whole = len(rows) - len(rows) % batch
         title = f"{self.store.name}: {rates.size} heads, {purpose}"

@@ -95,7 +95,7 @@ def _probe_data_set(study: Study, probe: ProbeFile, protocol: Protocol) -> None:
     passes = Passes(store, keys, torch.device(on[0]), directory, study.checkpoint_minutes)
     for cat, chosen in choose(passes, protocol, left) if left else ():
         predictions |= {"labels": labels, cat.name: chosen.predicted, f"{cat.name}_top5": chosen.in_top5}
-        result: CatResult = {
+        probed: CatResult = {
             "key": keys[cat.name],
             "weights": [store.weights(snapshot) for snapshot in cat.snapshots],
             "seeds": [snapshot.plan.seed for snapshot in cat.snapshots],
@@ -110,10 +110,10 @@ def _probe_data_set(study: Study, probe: ProbeFile, protocol: Protocol) -> None:
         }
         of_cat = results["cats"].setdefault(cat.cat.name, {"members": 0, "steps": 0, "repetitions": {}})
         of_cat["members"], of_cat["steps"] = cat.cat.members, cat.cat.steps
-        of_cat["repetitions"][str(cat.repetition)] = result
+        of_cat["repetitions"][str(cat.repetition)] = probed
         _write_predictions(directory.predictions(protocol), predictions)
         write_record(directory.results(protocol), results)
-        _log_to_tensorboard(directory, probe.name, protocol, cat, chosen, result)
+        _log_to_tensorboard(directory, probe.name, protocol, cat, chosen, probed)
 
 
 def _begin(study: Study, store: FeatureStore, protocol: Protocol) -> Results:

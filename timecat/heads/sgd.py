@@ -70,9 +70,9 @@ class Heads:
                 flat = [tensor.view(rows, total)[:, start:stop] for tensor in (self._scaled, self._gradient)]
                 parts.append((*flat, part))
                 start = stop
-            views = [tensor[:, :, own] for tensor in (self.weight, self._scaled, self._gradient)]
-            views += [tensor[1, :, :, own] for tensor in (self.affine, self._affine_gradient)]
-            self._cats.append(_Cat(*views, parts))
+            weights = (tensor[:, :, own] for tensor in (self.weight, self._scaled, self._gradient))
+            shifts = (tensor[1, :, :, own] for tensor in (self.affine, self._affine_gradient))
+            self._cats.append(_Cat._make([*weights, *shifts, parts]))
         rates, decays = (torch.from_numpy(v.astype(np.float32)).to(device) for v in (lrs, weight_decays))
         repeats = torch.tensor(widths, device=device)
         by_column = [values.repeat_interleave(repeats, 0).T[:, None, :].contiguous() for values in (rates, decays)]

@@ -10,6 +10,7 @@ mean of their moments.
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import Protocol, cast
 
 import torch
 import torch.distributed
@@ -20,8 +21,20 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from timecat.networks.ghost_batch_norm import momentum_of
 
 
-def norms(network: nn.Module) -> list[_BatchNorm]:
-    return [module for module in network.modules() if isinstance(module, _BatchNorm)]
+class BatchNorm(Protocol):
+    """A BatchNorm with running statistics and a momentum, which torch's own may lack."""
+
+    momentum: float
+    track_running_stats: bool
+    running_mean: Tensor
+    running_var: Tensor
+    num_batches_tracked: Tensor
+
+    def reset_running_stats(self) -> None: ...
+
+
+def norms(network: nn.Module) -> list[BatchNorm]:
+    return [cast(BatchNorm, module) for module in network.modules() if isinstance(module, _BatchNorm)]
 
 
 @contextmanager

@@ -5,7 +5,7 @@ import os
 import time
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import lightning as L
 import torch
@@ -15,6 +15,7 @@ from torch import Tensor
 from timecat import files
 from timecat.cluster.stop import Stop
 from timecat.errors import UserError
+from timecat.members.member import Member
 from timecat.process import is_first_rank
 from timecat.study.directory import Done, MemberDirectory, write_record
 from timecat.study.study import MemberPlan
@@ -92,7 +93,7 @@ class Checkpoint(L.Callback):
             return
         self.step = step
         if step in self.plan.snapshots:
-            state = member.snapshot()  # on every rank: it may read batches
+            state = cast(Member, member).snapshot()  # on every rank: it may read batches
             if trainer.is_global_zero:
                 save_snapshot(self.directory.snapshot(step), state)
         if step == self.plan.steps:

@@ -10,13 +10,14 @@ import torch
 from torch import Tensor, nn
 
 from timecat.config.member import MemberConfig
+from timecat.config.section import plain
 from timecat.data.datamodule import ImageData
 from timecat.errors import UserError
 from timecat.members.batch_norm import average_over_ranks, keep_statistics, part_of_step, recalibrate, update_at
 from timecat.members.ddp import leave_buffers_alone
 from timecat.members.metrics import ClassifierMetrics
 from timecat.members.optim import ScheduleFreeAdamW, make_optimizer, make_schedule
-from timecat.networks.resnet import resnet
+from timecat.networks.resnet import channels_last, resnet
 
 
 class Member(L.LightningModule):
@@ -31,7 +32,7 @@ class Member(L.LightningModule):
 
     def __init__(self, **model: Any) -> None:
         super().__init__()
-        self.config = config = MemberConfig(**model)
+        self.config = config = plain(MemberConfig(**model))
         self.save_hyperparameters()
         self.network = resnet(
             config.depth,
@@ -44,7 +45,7 @@ class Member(L.LightningModule):
             ghost_batch_size=config.ghost_batch_size,
         )
         if config.channels_last:
-            self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            channels_last(self.network)
         # a compiled forward, not a compiled module, whose state dict would have keys of its own
         self._compiled = torch.compile(self.network.forward) if config.compile else None
         if config.optimizer == "schedule_free_adamw" and config.batch_norm == "third_step":
@@ -101,7 +102,7 @@ class Member(L.LightningModule):
         """Images of a step, which model.lr_batch_size needs to know."""
         if self.config.lr_batch_size is None:
             return 1
-        data = getattr(self.trainer, "datamodule", None)
+        data = getattr(self._trainer, "datamodule", None)
         if not isinstance(data, ImageData):
             raise UserError(
                 "model.lr_batch_size needs timecat's ImageData, whose batch_size it scales lr to; remove it"
@@ -142,7 +143,7 @@ class Member(L.LightningModule):
         average_over_ranks(self.network)
 
     def _training_images(self) -> Iterator[Tensor]:
-        data = self.trainer.datamodule
+        data = self.trainer.datamodule  # pyright: ignore[reportAttributeAccessIssue] (Lightning's fit sets it)
         with closing(data.train_loader(data.seed)) as loader:
             for images, *_ in islice(loader, self.config.batch_norm_batches * self.trainer.accumulate_grad_batches):
                 yield data.normalise(images.to(self.device, non_blocking=True))

@@ -23,6 +23,6 @@ class ClassifierMetrics(nn.Module):
 
     def log(self, module: L.LightningModule, stage: str) -> None:
         """Log <stage>/loss, <stage>/acc1 and <stage>/acc5, and start again."""
-        for name, metric in self.named_children():
+        for name, metric in (("loss", self.loss), ("acc1", self.acc1), ("acc5", self.acc5)):
             module.log(f"{stage}/{name}", metric.compute(), prog_bar=name == "acc1")
             metric.reset()

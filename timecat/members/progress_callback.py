@@ -1,10 +1,12 @@
 """Measures and logs a member's loss, learning rate, images and images/s; the only host synchronisation of a step."""
 
 import time
-from typing import Any
+from typing import Any, cast
 
 import lightning as L
+from lightning.pytorch.loggers import Logger
 
+from timecat.members.member import Member
 from timecat.study.directory import MemberDirectory
 from timecat.study.progress import write_progress
 from timecat.study.study import MemberPlan
@@ -33,17 +35,19 @@ class ProgressCallback(L.Callback):
     def on_train_batch_end(self, trainer: L.Trainer, member: L.LightningModule, *_: Any) -> None:
         step = trainer.global_step
         steps = step - self.logged_step
-        if steps and (step % trainer.log_every_n_steps == 0 or step == self.plan.steps):
+        every = trainer.log_every_n_steps  # pyright: ignore[reportAttributeAccessIssue] (Lightning's connector sets it)
+        if steps and (step % every == 0 or step == self.plan.steps):
+            loss_sum = cast(Member, member).loss_sum
             batches = steps * trainer.accumulate_grad_batches
-            mean = trainer.strategy.reduce(member.loss_sum.clone(), reduce_op="mean")  # over all processes
+            mean = trainer.strategy.reduce(loss_sum.clone(), reduce_op="mean")  # over all processes
             self.loss = float(mean) / batches  # waits for the device
-            member.loss_sum.zero_()
+            loss_sum.zero_()
             now = time.monotonic()
             self.rate = steps * self.batch_size / max(now - self.logged_at - self.paused, 1e-9)
             lr = (
                 trainer.optimizers[0].param_groups[0].get("scheduled_lr") or trainer.optimizers[0].param_groups[0]["lr"]
             )
-            trainer.logger.log_metrics(
+            cast(Logger, trainer.logger).log_metrics(
                 {
                     "train/loss": self.loss,
                     "train/lr": lr,

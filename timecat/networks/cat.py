@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 from glob import glob
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from timecat.errors import UserError
-from timecat.networks.resnet import resnet_from_state
+from timecat.networks.resnet import ScaledResNet, channels_last, resnet_from_state
 from timecat.networks.weights import read_weights
 
 
@@ -31,11 +32,15 @@ class FrozenCat(nn.Module):
         super().__init__()
         self.members = nn.ModuleList()
         for path in find_snapshots(snapshots):
-            network = resnet_from_state(read_weights(path), str(path)).to(memory_format=torch.channels_last)
+            network = resnet_from_state(read_weights(path), str(path))
+            channels_last(network)
             self.members.append(network)
-        self.num_features = sum(member.num_features for member in self.members)
+        self.num_features = sum(network.num_features for network in self._networks())
         self.requires_grad_(False)
         self.eval()
+
+    def _networks(self) -> list[ScaledResNet]:
+        return [cast(ScaledResNet, member) for member in self.members]
 
     def train(self, mode: bool = True) -> "FrozenCat":
         """Stay in eval mode: BatchNorm's statistics belong to the snapshots."""
@@ -43,7 +48,7 @@ class FrozenCat(nn.Module):
 
     @torch.no_grad()
     def forward(self, images: Tensor) -> Tensor:
-        return torch.cat([member.features(images) for member in self.members], dim=1)
+        return torch.cat([network.features(images) for network in self._networks()], dim=1)
 
 
 def find_snapshots(patterns: Sequence[str | Path]) -> list[Path]:

@@ -1,5 +1,7 @@
 """BatchNorm over parts of a batch, which are normalised one by one and move the running statistics together."""
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 
@@ -22,8 +24,8 @@ class GhostBatchNorm2d(nn.BatchNorm2d):
         parts = input.split(self.ghost_batch_size)
         mean, var = (self.running_mean, self.running_var) if self.track_running_stats else (None, None)
         if self.track_running_stats:
-            self.num_batches_tracked.add_(1)
-        moments = [momentum_of(self.momentum, part, len(parts)) for part in range(len(parts))]
+            cast(Tensor, self.num_batches_tracked).add_(1)
+        moments = [momentum_of(cast(float, self.momentum), part, len(parts)) for part in range(len(parts))]
         return torch.cat(
             [
                 nn.functional.batch_norm(images, mean, var, self.weight, self.bias, True, momentum, self.eps)

@@ -2,6 +2,7 @@
 
 import math
 from functools import partial
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -22,11 +23,18 @@ LAYERS = {
 STEMS: dict[int, Stem] = {7: "imagenet", 3: "small"}  # by the side of the first kernel
 
 
+def channels_last(network: nn.Module) -> None:
+    """Lay the weights out as channels_last."""
+    network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue] (torch's stub has it for 4D tensors)
+
+
 class BlurConv2d(nn.Conv2d):
     """A strided convolution of images that a [1 2 1] x [1 2 1] / 16 filter has blurred (Zhang 2019, arXiv 1904.11486).
 
     The filter is in the state dict, as `blur`: so the weights fit no network without it.
     """
+
+    blur: Tensor
 
     def __init__(self, *args, **kwargs) -> None:
         super().__init__(*args, **kwargs)
@@ -139,7 +147,8 @@ def resnet(
         if init == "lecun" and isinstance(module, nn.Conv2d):
             _lecun_normal(module.weight)
         if zero_init_residual and isinstance(module, BasicBlock | Bottleneck):
-            nn.init.zeros_((module.bn3 if isinstance(module, Bottleneck) else module.bn2).weight)
+            last = module.bn3 if isinstance(module, Bottleneck) else module.bn2
+            nn.init.zeros_(cast(nn.BatchNorm2d, last).weight)
     if init == "lecun":
         nn.init.normal_(network.fc.weight, std=0.01)
         nn.init.zeros_(network.fc.bias)
@@ -174,7 +183,7 @@ def resnet_from_state(state: dict[str, Tensor], name: str) -> ScaledResNet:
     classes = state["fc.weight"].shape[:1].numel() if "fc.weight" in state else 1
     network = ScaledResNet(block, layers, stem.shape[0], classes, STEMS[stem.shape[2]], blurpool)
     if not any(key.startswith("fc.") for key in state):
-        network.fc = nn.Identity()
+        network.fc = cast(nn.Linear, nn.Identity())
     wanted = network.state_dict()
     optional = {key for key in wanted if key.endswith("num_batches_tracked")}  # of old files, and of no use here
     wrong = {

@@ -25,7 +25,9 @@ def picture(study: Study, content: Report, kind: str) -> bytes:
 
     names = [data["name"] for data in content["data"]]
     figure, panels = pyplot.subplots(1, len(names), figsize=(4.6 * len(names) + 0.4, 3.8), squeeze=False)
-    for panel, name, colour in zip(panels[0], names, pyplot.cm.tab10.colors, strict=False):
+    for panel, name, colour in zip(
+        panels[0], names, pyplot.rcParams["axes.prop_cycle"].by_key()["color"], strict=False
+    ):
         line = [
             (row["members"], row["acc1"][name])
             for cat, row in content["cats"].items()
@@ -76,8 +78,9 @@ def picture(study: Study, content: Report, kind: str) -> bytes:
 
 def to_tensorboard(directory: Path, png: bytes) -> None:
     """Write the picture as an event; TensorBoard's own writer, since torch's would import torch."""
-    from tensorboard.compat.proto.event_pb2 import Event
-    from tensorboard.compat.proto.summary_pb2 import Summary
+    # protobuf makes the classes when they are imported
+    from tensorboard.compat.proto.event_pb2 import Event  # pyright: ignore[reportAttributeAccessIssue]
+    from tensorboard.compat.proto.summary_pb2 import Summary  # pyright: ignore[reportAttributeAccessIssue]
     from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
     width, height = int.from_bytes(png[16:20]), int.from_bytes(png[20:24])

@@ -57,8 +57,8 @@ def of_files(
 def of_arrays(name: str, classes: tuple[str, ...], images: np.ndarray, labels: np.ndarray) -> Split:
     """A split of grey images, uint8 (n, height, width), whose three channels are equal."""
     labels = labels.astype(np.int64)
-    digest = hashlib.sha256(np.ascontiguousarray(images))
-    digest.update(labels)
+    digest = hashlib.sha256(np.ascontiguousarray(images).data)
+    digest.update(labels.data)
     return Split(name, classes, labels, False, lambda i: np.repeat(images[i][..., None], 3, axis=2), digest.hexdigest())
 
 
@@ -66,7 +66,7 @@ def subset(split: Split, name: str, indices: np.ndarray) -> Split:
     """Some images of a split, as a split of another name."""
     digest = hashlib.sha256(split.fingerprint.encode() + indices.tobytes()).hexdigest()
     return replace(
-        split, name=name, labels=split.labels[indices], item=lambda i: split.item(indices[i]), fingerprint=digest
+        split, name=name, labels=split.labels[indices], item=lambda i: split.item(int(indices[i])), fingerprint=digest
     )
 
 

@@ -3,6 +3,7 @@
 import gzip
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -81,7 +82,7 @@ def _digits() -> list[Split]:
     """scikit-learn's digits, 8x8 in 0..16, scaled to 0..255 and 28x28 (bilinear): 1000 train and 797 test images."""
     from sklearn.datasets import load_digits
 
-    digits = load_digits()
+    digits: Any = load_digits()  # a Bunch, unless asked for a tuple
     grey = np.round(digits.images * (255 / 16)).astype(np.uint8)
     images = np.stack([np.asarray(Image.fromarray(g).resize((28, 28), Image.Resampling.BILINEAR)) for g in grey])
     kept, held = stratified_split(digits.target, 797 / 1797, 0, "digits")

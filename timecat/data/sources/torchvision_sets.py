@@ -5,6 +5,7 @@ import hashlib
 import inspect
 import operator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -18,7 +19,7 @@ def read_torchvision(source: str, root: str | Path | None, download: bool) -> li
     from torchvision import datasets
 
     name = source.removeprefix("torchvision:")
-    kinds = {
+    kinds: dict[str, Any] = {
         n: k for n, k in vars(datasets).items() if inspect.isclass(k) and "root" in inspect.signature(k).parameters
     }
     if name not in kinds:
@@ -31,7 +32,7 @@ def read_torchvision(source: str, root: str | Path | None, download: bool) -> li
         raise UserError(f"{source}: torchvision cannot fetch it; leave --download out and put its files in {root}")
     options = {"download": True} if download else {}
 
-    def opened(**split):
+    def opened(**split: Any) -> Any:
         try:
             return kinds[name](root=str(root), **options, **split)
         except Exception as error:  # whatever torchvision raises
@@ -56,7 +57,7 @@ def read_torchvision(source: str, root: str | Path | None, download: bool) -> li
     return [_split(source, key, dataset, root) for key, dataset in found.items() if dataset]
 
 
-def _split(source: str, name: str, dataset, root: str | Path) -> Split:
+def _split(source: str, name: str, dataset: Any, root: str | Path) -> Split:
     if hasattr(dataset, "loader"):
         dataset.loader = Path  # gives the file in place of the decoded image
     count = len(dataset)
@@ -82,7 +83,7 @@ def _split(source: str, name: str, dataset, root: str | Path) -> Split:
     digest = hashlib.sha256(labels.tobytes())
     data = np.asarray(getattr(dataset, "data", ()))
     if data.dtype == np.uint8:
-        digest.update(np.ascontiguousarray(data))
+        digest.update(np.ascontiguousarray(data).data)
     else:  # images that are decoded one by one: 16 of them stand for all
         for i in np.linspace(0, count - 1, 16).astype(int):
             digest.update(dataset[i][0].tobytes())

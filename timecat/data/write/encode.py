@@ -5,6 +5,7 @@ import hashlib
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -12,6 +13,7 @@ from PIL import Image, UnidentifiedImageError
 from timecat.data.beton import JPEG, MAX_PAGE_SIZE, MAX_SIDE, RAW
 from timecat.errors import UserError
 
+_turbojpeg: Any = None
 try:
     _turbojpeg = ctypes.CDLL("libturbojpeg.so.0")  # what FFCV links to
     _turbojpeg.tjInitDecompress.restype = ctypes.c_void_p
@@ -21,7 +23,7 @@ try:
         *(ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_int),
     ]
 except OSError:
-    _turbojpeg = None
+    pass  # see require_turbojpeg
 
 RAW_SIDE = 64  # pixels: storage "auto" keeps images up to this side raw
 _ORIENTATION = 0x0112  # EXIF
@@ -62,7 +64,7 @@ class Settings:
 
     def is_raw(self, width: int, height: int, index: int) -> bool:
         """Whether image `index` of a split, of this stored size, is stored raw."""
-        if self.storage == "mixed":
+        if self.jpeg_share is not None:
             drawn = hashlib.blake2b(index.to_bytes(8, "little"), digest_size=8).digest()  # no period that classes share
             return int.from_bytes(drawn, "little") >= self.jpeg_share * 2**64
         return self.storage == "raw" or (self.storage == "auto" and max(width, height) <= RAW_SIDE)

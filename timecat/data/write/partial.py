@@ -11,7 +11,7 @@ import json
 import os
 import time
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from io import FileIO
@@ -51,7 +51,7 @@ class Partial:
     """
 
     def __init__(
-        self, path: Path, key: dict[str, object], labels: np.ndarray, encode: Callable[[int], Encoded | str]
+        self, path: Path, key: Mapping[str, object], labels: np.ndarray, encode: Callable[[int], Encoded | str]
     ) -> None:
         self.path = path
         self.done = 0
@@ -89,8 +89,9 @@ class Partial:
             self._data.unlink(missing_ok=True)
             content = b""
         while (rows := self._batch(content, at, there)) is not None:
-            broken = [self.encode(self.done + int(i)) for i in np.flatnonzero(rows["size"] == 0)]
-            if not all(isinstance(reason, str) for reason in broken):
+            again = [self.encode(self.done + int(i)) for i in np.flatnonzero(rows["size"] == 0)]
+            broken = [reason for reason in again if isinstance(reason, str)]
+            if len(broken) < len(again):
                 break  # whole now: what was wrong was not the image
             self.broken += broken
             for mode, _, height, width, size in rows.tolist():

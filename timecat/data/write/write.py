@@ -7,11 +7,12 @@ import shutil
 import time
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import PIL
@@ -196,14 +197,14 @@ def _estimate(split: Split, settings: Settings, workers: int) -> float:
         images = [image for image in pool.map(lambda i: _try(split, settings, i), chosen) if isinstance(image, Encoded)]
     raw = np.array([image.height * image.width * 3 for image in images] or [0])
     stored = np.array([len(image.data) for image in images] or [0])
-    mean = np.mean(stored if share is None else share * stored + (1 - share) * raw)
+    mean = float(np.mean(stored if share is None else share * stored + (1 - share) * raw))
     gaps = 1 + mean / 2 / MIN_PAGE_SIZE  # on average half an image is left free at the end of a page
     return MIN_PAGE_SIZE + len(split.labels) * (mean * gaps + 48)
 
 
 def _encode_all(
     encode_one: Callable[[int], Encoded | str], start: int, count: int, chunk: int, workers: int
-) -> Iterator[Encoded | str]:
+) -> Generator[Encoded | str, None, None]:
     """Images `start` to `count` in order, or in a broken one's place why; threads keep a few chunks ahead."""
 
     def encode_chunk(first: int) -> list[Encoded | str]:
@@ -250,7 +251,7 @@ def _write_split(
         mend = "--skip-broken leaves them out and goes on from here"
         raise UserError(f"{split.name}: broken images, {number}: {', '.join(broken[:3])}; {mend}")
     staged = partial.finish()
-    record = origin | _record(split, partial.rows, broken) | _content(staged)
+    record: dict[str, Any] = {**origin, **_record(split, partial.rows, broken), **_content(staged)}
     # The JSON before the .beton gets its name: a kill in between leaves a split that is still to be finished.
     files.write_json(partial.path.with_suffix(".json"), record)
     partial.publish()

@@ -13,10 +13,10 @@ import time
 from pathlib import Path
 
 import pytest
-import yaml
 
-from tests.private_slurm import PrivateSlurm, missing_programs, wait_until
-from tests.test_fit import ONE_CYCLE, SCHEDULE_FREE, snapshots, write_config
+from tests.support.private_slurm import PrivateSlurm, missing_programs
+from tests.support.processes import snapshots, wait_until
+from tests.support.small_study import ONE_CYCLE, SCHEDULE_FREE, write_probe, write_study
 from timecat.study.study import Study
 
 FOUR = {"cat4": {"members": 4, "steps": 600}}
@@ -76,17 +76,14 @@ class OnCluster:
 
 def study(tmp_path: Path, digits: Path, name: str, model: dict, cats: dict, probe: bool = True, **settings) -> str:
     """A config of digits with a probe of digits."""
-    data = {"root": str(digits), "train": "train.beton", "test": "test.beton", "holdout": 0.2, "view": "small"}
-    content = {
-        "seed_everything": 0,
-        "probe": {"weight_decays": [1e-3]},
-        "model": {"snapshots": ["none.pt"], "num_classes": 10, "lr": 0.1},
-        "data": {**data, "resolution": 28, "augment": False, "batch_size": 100, "workers": 1},
-        "trainer": {"max_epochs": 3, "accelerator": "cpu", "devices": 1},
-    }
-    (tmp_path / "digits.yaml").write_text(yaml.safe_dump(content))
-    probes = [str(tmp_path / "digits.yaml")] if probe else []
-    return write_config(tmp_path / f"{name}.yaml", digits, model, cats, probes=probes, **settings)
+    data = {"root": str(digits), "workers": 1}
+    digits_probe = write_probe(tmp_path / "digits.yaml", data, {"weight_decays": [1e-3]}, trainer={"max_epochs": 3})
+    probes, every_20_steps = (
+        [digits_probe] if probe else [],
+        {"val_check_interval": 20, "check_val_every_n_epoch": None},
+    )
+    path, images = tmp_path / f"{name}.yaml", {"root": str(digits), "padding": 2}
+    return write_study(path, images, model, cats, every_20_steps, probes=probes, **settings)
 
 
 @pytest.fixture(scope="session")

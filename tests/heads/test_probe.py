@@ -16,6 +16,7 @@ import torch
 import yaml
 
 import timecat.features.extract
+from tests.support.small_study import change, write_probe, write_study
 from timecat import files
 from timecat.cli import main
 from timecat.data.beton import RAW, BetonWriter, read_beton
@@ -49,51 +50,27 @@ FeatureFile.write = held
 
 def make_study(root: Path, digits: Path, **probe) -> Path:
     """Four members whose training is finished: random networks, of which digits can be told well."""
-    study = {
-        "seed_everything": 0,
-        "study": {
-            "name": "s",
-            "root": str(root / "runs"),
-            "probes": [str(root / "digits.yaml")],
-            "cats": {name: {"members": n, "steps": 10} for name, n in (("cat1", 1), ("cat2", 2), ("cat4", 4))},
-            "unequal_because": "they share members",
-        },
-        "model": {"depth": 10, "width": 8, "stem": "small", "num_classes": 10},
-        "data": {"root": str(digits), "train": "train.beton", "batch_size": 32},
-        "trainer": {"accelerator": "cpu"},
-    }
-    config = {
-        "seed_everything": 3,
-        "probe": {"weight_decays": DECAYS, "storage": "float32", **probe},
-        "model": {
+    cats = {name: {"members": n, "steps": 10} for name, n in (("cat1", 1), ("cat2", 2), ("cat4", 4))}
+    settings = {"name": "s", "probes": [str(root / "digits.yaml")], "unequal_because": "they share members"}
+    data = {"root": str(digits)}
+    write_study(root / "study.yaml", {**data, "holdout": 0.0}, {"stem": "small"}, cats, **settings)
+    write_probe(
+        root / "digits.yaml",
+        {**data, "resolution": 14, "batch_size": 128, "workers": 1},
+        {"weight_decays": DECAYS, "storage": "float32", **probe},
+        {
             "snapshots": [str(root / f"runs/s/member_{k}/snapshot_10.pt") for k in range(2)],
-            "num_classes": 10,
-            "lr": 0.1,
             "weight_decay": DECAYS[1],
         },
-        "data": {
-            "root": str(digits),
-            "train": "train.beton",
-            "test": "test.beton",
-            "holdout": 0.2,
-            "view": "small",
-            "resolution": 14,
-            "augment": False,
-            "batch_size": 128,
-            "workers": 1,
-        },
-        "trainer": {
-            "accelerator": "cpu",
-            "devices": 1,
+        {
             "max_epochs": 28,
             "default_root_dir": str(root / "lightning"),
             "enable_progress_bar": False,
             "enable_model_summary": False,
             "logger": False,
         },
-    }
-    (root / "study.yaml").write_text(yaml.safe_dump(study))
-    (root / "digits.yaml").write_text(yaml.safe_dump(config))
+        seed=3,
+    )
     for plan in Study.read([str(root / "study.yaml")]).members:
         torch.manual_seed(plan.seed)
         directory = root / "runs" / "s" / plan.name
@@ -137,12 +114,6 @@ def arrays(config: Path) -> dict[str, bytes]:
 
 def results(config: Path, protocol: str = "") -> dict:
     return json.loads((config.parent / f"runs/s/probe/digits/results{protocol}.json").read_text())
-
-
-def change(path: Path, section: str, **keys) -> None:
-    content = yaml.safe_load(path.read_text())
-    content[section] |= keys
-    path.write_text(yaml.safe_dump(content))
 
 
 def fails(config: Path, capsys, *words: str) -> None:
@@ -211,9 +182,6 @@ def test_features_are_stored_as_asked(probed, tmp_path, digits, storage):
         half = half.view(torch.bfloat16) if storage == "bfloat16" else half
         assert torch.equal(half, torch.from_numpy(full).to(half.dtype))
         assert len(content) < 0.51 * (full.nbytes + 256)
-    for cat in ("cat1", "cat4"):
-        one, other = (results(c)["cats"][cat]["repetitions"]["0"]["acc1"] for c in (config, probed))
-        assert abs(one - other) < 1.0
 
 
 def test_the_fast_path_is_the_probe_on_images(probed, capsys):

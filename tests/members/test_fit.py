@@ -5,66 +5,25 @@ import os
 import random
 import signal
 import subprocess
-import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 import torch
-import yaml
 
+from tests.support.processes import StopAfter, command, snapshots, wait_until
+from tests.support.small_study import ONE_CYCLE, SCHEDULE_FREE, write_study
 from timecat.cli import main
-from timecat.cluster.stop import Stop
 from timecat.members.train import train_member
 from timecat.study import progress
 from timecat.study.study import Study
 
-ONE_CYCLE = {"optimizer": "sgd", "lr": 0.1, "weight_decay": 5e-4, "schedule": "one_cycle"}
-SCHEDULE_FREE = {"optimizer": "schedule_free_adamw", "lr": 0.003, "warmup_steps": 5, "batch_norm_batches": 4}
+EVERY_20_STEPS = {"val_check_interval": 20, "check_val_every_n_epoch": None}
 
 
 def write_config(path: Path, digits: Path, model: dict, cats: dict, **study) -> str:
-    """A study of digits: 800 images to train on, so an epoch of batch 32 has 25 steps."""
-    config = {
-        "seed_everything": 0,
-        "study": {"name": path.stem, "root": str(path.parent / "runs"), "cats": cats, **study},
-        "model": {"depth": 10, "width": 8, "num_classes": 10, **model},
-        "data": {
-            "root": str(digits),
-            "train": "train.beton",
-            "holdout": 0.2,
-            "view": "small",
-            "resolution": 28,
-            "batch_size": 32,
-            "padding": 2,
-        },
-        "trainer": {
-            "accelerator": "cpu",
-            "devices": 1,
-            "log_every_n_steps": 2,
-            "val_check_interval": 20,
-            "check_val_every_n_epoch": None,
-        },
-    }
-    path.write_text(yaml.safe_dump(config))
-    return str(path)
-
-
-class StopAfter(Stop):
-    """A stop request that comes true at the n-th step of this process."""
-
-    def __init__(self, steps: int) -> None:
-        self.left = steps
-
-    @property
-    def level(self) -> int:  # asked once before the training and once a step
-        self.left -= 1
-        return 2 if self.left < -1 else 0
-
-
-def snapshots(directory: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(directory)): path.read_bytes() for path in sorted(directory.rglob("snapshot_*.pt"))}
+    return write_study(path, {"root": str(digits), "padding": 2}, model, cats, EVERY_20_STEPS, **study)
 
 
 @pytest.mark.parametrize("model", [ONE_CYCLE, SCHEDULE_FREE], ids=["one_cycle", "schedule_free"])
@@ -158,10 +117,6 @@ def test_tensorboard_holds_each_members_loss_accuracy_and_throughput(tmp_path, d
     assert 0 < events.Scalars("val/acc1")[-1].value <= 1
 
 
-def command(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "timecat", *arguments]
-
-
 def test_two_slots_and_a_kill_at_any_moment_end_with_the_same_bits(tmp_path, digits):
     """SIGKILL to a `fit` with two slots at seeded moments; what is left goes on, and nobody is left behind."""
     cats = {"cat1": {"members": 1, "steps": 1200}, "cat2": {"members": 2, "steps": 600}}
@@ -190,13 +145,6 @@ def test_two_slots_and_a_kill_at_any_moment_end_with_the_same_bits(tmp_path, dig
         }
         results.append(snapshots(runs))
     assert results[0] == results[1]
-
-
-def wait_until(ready, seconds: float) -> None:
-    end = time.monotonic() + seconds
-    while not ready():
-        assert time.monotonic() < end, "nothing happened in time"
-        time.sleep(0.05)
 
 
 SHARES = {

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.test_fit import ONE_CYCLE, StopAfter, command, snapshots, wait_until, write_config
+from tests.support.processes import StopAfter, command, snapshots, wait_until
+from tests.support.small_study import ONE_CYCLE, write_study
 from timecat.cli import main
 from timecat.members.train import train_member
 from timecat.study.study import Study
@@ -37,9 +38,9 @@ def test_a_damaged_checkpoint_is_passed_over_and_two_are_an_error(tmp_path, digi
     from timecat.members.trainer import StudyCLI
 
     cats = {"cat1": {"members": 1, "steps": 40}}
-    whole = write_config(tmp_path / "whole.yaml", digits, ONE_CYCLE, cats)
+    whole = write_study(tmp_path / "whole.yaml", {"root": str(digits)}, ONE_CYCLE, cats)
     assert main(["fit", "--config", whole]) == 0
-    config = write_config(tmp_path / "s.yaml", digits, ONE_CYCLE, cats, checkpoint_minutes=0)
+    config = write_study(tmp_path / "s.yaml", {"root": str(digits)}, ONE_CYCLE, cats, checkpoint_minutes=0)
     study = Study.read([config])
     with pytest.raises(Stopped):
         train_member(study, study.member(0), StudyCLI(study), StopAfter(17))
@@ -66,7 +67,7 @@ def test_a_damaged_checkpoint_is_passed_over_and_two_are_an_error(tmp_path, digi
 def test_a_member_that_fails_stops_no_other_and_is_named(tmp_path, digits):
     """Member 1's checkpoints are garbage; in the one slot, whose process falls on it first, the others are trained."""
     cats = {"cat3": {"members": 3, "steps": 4}}
-    config = write_config(tmp_path / "s.yaml", digits, ONE_CYCLE, cats, slots=1)
+    config = write_study(tmp_path / "s.yaml", {"root": str(digits)}, ONE_CYCLE, cats, slots=1)
     runs = tmp_path / "runs" / "s"
     (runs / "member_0_4").mkdir(parents=True)
     (runs / "member_0_4" / "last.ckpt").write_bytes(b"garbage")
@@ -80,7 +81,9 @@ def test_a_member_that_fails_stops_no_other_and_is_named(tmp_path, digits):
 
 def test_a_member_whose_process_dies_stops_no_other(tmp_path, digits):
     """SIGKILL to a slot's process in the midst of a member, as the kernel does when memory runs out."""
-    config = write_config(tmp_path / "s.yaml", digits, ONE_CYCLE, LONG_AND_SHORT, slots=1, unequal_because="a test")
+    config = write_study(
+        tmp_path / "s.yaml", {"root": str(digits)}, ONE_CYCLE, LONG_AND_SHORT, slots=1, unequal_because="a test"
+    )
     runs = tmp_path / "runs" / "s"
     fit = subprocess.Popen(command("fit", "--config", config), stderr=subprocess.PIPE, text=True)
     wait_until((runs / "member_0_100000" / "progress.json").exists, 120)
@@ -96,7 +99,7 @@ def test_members_of_two_devices_are_packed_and_stop_together(tmp_path, digits):
     """DDP by --devices-per-member: each member's two processes train the same one; TERM stops both at one batch."""
     cats = {"long": {"members": 1, "steps": 100_000}, "short": {"members": 2, "steps": 8}}
     model = {**ONE_CYCLE, "schedule": "constant"}  # without a horizon, so that the same member may end where it stopped
-    config = write_config(tmp_path / "s.yaml", digits, model, cats, unequal_because="a test")
+    config = write_study(tmp_path / "s.yaml", {"root": str(digits)}, model, cats, unequal_because="a test")
     runs = tmp_path / "runs" / "s"
     fit = [*command("fit", "--config", config), "--devices-per-member", "2", "--trainer.strategy", "ddp"]
     first = subprocess.Popen(fit, stderr=subprocess.PIPE, text=True)
@@ -127,7 +130,7 @@ AT_TORCH = """if True:
 
 
 def test_usr1_in_the_midst_of_the_imports_exits_with_a_code_of_its_own(tmp_path, digits):
-    config = write_config(tmp_path / "s.yaml", digits, ONE_CYCLE, {"cat1": {"members": 1, "steps": 3000}})
+    config = write_study(tmp_path / "s.yaml", {"root": str(digits)}, ONE_CYCLE, {"cat1": {"members": 1, "steps": 3000}})
     fit = [sys.executable, "-c", AT_TORCH, "fit", "--config", config]
     ended = subprocess.run(fit, capture_output=True, text=True, timeout=240)
     assert ended.returncode == 75, ended.stderr

@@ -41,10 +41,16 @@ def alone(features, labels, *, classes, lr, decay, batches):
         return linear(norm(features))
 
 
-def test_heads_trained_together_equal_modules_trained_alone():
-    """Cats that share features, one of them in two pieces; each of its own learning rates and weight decays."""
+@pytest.mark.parametrize("room", [1e9, 0.0], ids=["in memory", "from the file"])
+@pytest.mark.parametrize("storage", [torch.float32, torch.bfloat16])
+def test_heads_trained_together_equal_modules_trained_alone(storage, room):
+    """Cats that share features, one of them in two pieces; each of its own learning rates and weight decays.
+
+    On features stored in bfloat16 they are what float32 modules are on the same rounded numbers.
+    """
     torch.manual_seed(0)
-    features, labels = torch.rand(200, 12) * 3 + 1, torch.randint(0, 4, (200,))
+    stored, labels = (torch.rand(200, 12) * 3 + 1).to(storage), torch.randint(0, 4, (200,))
+    matrix, features = FeatureMatrix([stored[:, :6], stored[:, 6:]], CPU, room), stored.float()
     cats = [[slice(0, 12)], [slice(0, 6)], [slice(8, 12), slice(2, 6)]]
     lrs = np.array([[0.05, 0.2, 0.05], [0.1, 0.1, 0.3], [0.05, 0.05, 0.1]])
     decays = np.array([[0.0, 1e-2, 0.3], [1e-3, 0.1, 0.0], [0.0, 1e-3, 1e-1]])
@@ -52,9 +58,10 @@ def test_heads_trained_together_equal_modules_trained_alone():
     batches = [
         (learning_rate(1.0, epoch, 6), rows) for epoch in range(6) for rows in torch.randperm(200)[:150].split(50)
     ]
-    for factor, rows in batches:
-        heads.step(features[rows], labels[rows], factor)
-    together = heads.logits(features)
+    for (factor, rows), values in zip(batches, matrix.batches([rows for _, rows in batches]), strict=True):
+        heads.step(values, labels[rows], factor)
+    (every,) = matrix.batches([torch.arange(200)])
+    together = heads.logits(every)
     assert together.shape == (3, 3, 4, 200)
     for index, cat in enumerate(cats):
         own = torch.cat([features[:, part] for part in cat], 1)

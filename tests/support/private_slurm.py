@@ -9,10 +9,10 @@ import shutil
 import signal
 import socket
 import subprocess
-import time
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+
+from tests.support.processes import wait_until
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "scontrol", "sinfo", "scancel")
 NODES = 2
@@ -156,13 +156,6 @@ class PrivateSlurm:
             start_new_session=True,
         )
         assert ended.returncode == 0, f"{program}: {ended.stderr}"
-
-
-def wait_until(ready: Callable[[], object], seconds: float, what: str = "nothing happened in time") -> None:
-    end = time.monotonic() + seconds
-    while not ready():
-        assert time.monotonic() < end, what
-        time.sleep(0.1)
 
 
 def _alive(pid: int) -> bool:

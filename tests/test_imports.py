@@ -1,0 +1,96 @@
+"""Imports go one way: a folder is a stage of the method, and knows only the stages before it."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+GROUND = ("errors", "files", "process", "progress_bar", "terminal", "__init__")
+AT_THE_END = ("cli", "run", "options", "__main__")  # the commands: they know all
+BEFORE = {
+    "config": set(),
+    "data": {"config"},
+    "networks": {"config"},
+    "study": {"config", "data"},
+    "cluster": {"config", "data", "study"},
+    "features": {"config", "data", "networks", "study", "cluster"},
+    "members": {"config", "data", "networks", "study", "cluster", "features"},
+    "heads": {"config", "data", "networks", "study", "cluster", "features", "members"},
+    "report": {"config", "data", "networks", "study", "cluster", "features", "members", "heads"},
+    "bottleneck": {"config", "data", "networks", "study", "cluster", "features", "members", "heads"},
+    "tune": {"config", "data", "networks", "study", "cluster", "features", "members", "heads"},
+}
+HEAVY = {"torch", "torchvision", "lightning", "ffcv", "numba", "schedulefree"}
+MODULES = sorted(path.relative_to(ROOT) for path in (ROOT / "timecat").rglob("*.py"))
+
+
+def imports(path: Path) -> list[tuple[str, bool]]:
+    """Every module that a file imports, as timecat.data.beton, and whether it does when it is itself imported."""
+    tree, found = ast.parse((ROOT / path).read_text()), []
+    checked_only = {
+        id(node)
+        for condition in ast.walk(tree)
+        if isinstance(condition, ast.If) and "TYPE_CHECKING" in ast.unparse(condition.test)
+        for node in ast.walk(condition)
+    }
+    at_once = {id(node) for node in tree.body}
+    for node in ast.walk(tree):
+        names: list[str] = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            is_folder = (ROOT / str(node.module).replace(".", "/")).is_dir()
+            names = [f"{node.module}.{alias.name}" if is_folder else str(node.module) for alias in node.names]
+        found += [(name, id(node) in at_once and id(node) not in checked_only) for name in names]
+    return found
+
+
+def stage(module: str) -> str:
+    """The folder of timecat.folder.file; nothing for a file of the ground."""
+    parts = module.split(".")
+    return parts[1] if len(parts) > 2 or (len(parts) == 2 and parts[1] in BEFORE) else ""
+
+
+@pytest.mark.parametrize("path", MODULES, ids=str)
+def test_a_stage_imports_only_what_comes_before(path):
+    parts = path.with_suffix("").parts[1:]
+    if parts[0] in AT_THE_END:
+        return
+    assert parts[0] in BEFORE or parts[0] in GROUND, f"{path}: in no stage"
+    for name, _ in imports(path):
+        if not name.startswith("timecat."):
+            continue
+        assert name.split(".")[1] not in AT_THE_END, f"{path} imports {name}"
+        if len(parts) == 1:
+            assert not stage(name), f"{path} is of the ground, and imports {name}"
+        else:
+            assert stage(name) in BEFORE[parts[0]] | {"", parts[0]}, f"{path} imports {name}"
+
+
+def test_what_answers_at_once_imports_nothing_heavy():
+    """Not when it is imported, nor by what it then imports: config, study, cluster, report, and what these need."""
+    at_once = {str(path): [name for name, now in imports(path) if now] for path in MODULES}
+    todo = [str(path) for path in MODULES if path.parts[1] in ("config", "study", "cluster", "report", "cli.py")]
+    seen = set(todo)
+    while todo:
+        path = todo.pop()
+        for name in at_once[path]:
+            assert name.split(".")[0] not in HEAVY, f"{path} imports {name}"
+            file = f"{name.replace('.', '/')}.py"
+            if file in at_once and file not in seen:
+                seen.add(file)
+                todo.append(file)
+
+
+def test_folders_have_empty_inits():
+    inits = [path for path in MODULES if path.name == "__init__.py" and len(path.parts) > 2]
+    assert len(inits) >= 10
+    assert all((ROOT / path).read_text() == "" for path in inits)
+
+
+def test_no_test_imports_a_test():
+    for path in (ROOT / "tests").rglob("*.py"):
+        for name, _ in imports(path.relative_to(ROOT)):
+            assert not name.startswith("tests.") or name.startswith("tests.support."), f"{path} imports {name}"
