@@ -32,7 +32,8 @@ from timecat.members.optim import ScheduleFreeAdamW, make_optimizer
 from timecat.members.progress_callback import ProgressCallback
 from timecat.members.trainer import StudyCLI
 from timecat.study.directory import MemberDirectory
-from timecat.study.study import MemberPlan, Study
+from timecat.study.plan import MemberPlan
+from timecat.study.study import Study
 
 
 class Clock(ProgressCallback):

@@ -13,7 +13,8 @@ import yaml
 
 from tests.support.small_study import write_probe, write_study
 from timecat.cli import main
-from timecat.data.beton import RAW, BetonWriter
+from timecat.data.beton import RAW
+from timecat.data.write.beton_writer import BetonWriter
 
 
 @pytest.fixture

@@ -40,6 +40,7 @@ example: timecat run --config configs/demo.yaml
 """
 STUDY_COMMANDS = ("run", "plan", "status", "launch", "fit", "probe", "report")
 LIGHTNING = ("fit", "validate", "test", "predict")
+WRITES = {"predict": "\nWrites features.npy and indices.npy to trainer.default_root_dir."}
 EXIT_USER_ERROR = 2
 
 
@@ -200,6 +201,10 @@ def _lightning(command: str, configs: list[str], overrides: dict[str, Any], othe
             ProbeFile.parse(configs[-1], config)
         else:
             check_member(config)
+    if asks and {"-h", "--help"} & set(others):
+        ends = "" if command == "fit" else " --ckpt_path CHECKPOINT"
+        print(f"Lightning's {command} on one network, a probe's or a member's.{WRITES.get(command, '')}")
+        print(f"example: timecat {command} --config configs/probe/digits.yaml{ends}\n")
     if command == "fit" and not asks:
         network = "a linear probe on images" if is_probe else "one network, without a study"
         say(f"training {network}, by Lightning" + ("; timecat probe is the way by features" if is_probe else ""))

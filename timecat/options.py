@@ -12,7 +12,7 @@ class _Parser(argparse.ArgumentParser):
     """argparse that complains as every other part does."""
 
     def error(self, message: str) -> NoReturn:
-        raise UserError(f"{self.prog}: {message}; see {self.prog} --help")
+        raise UserError(f"{message}; see {self.prog} --help")
 
 
 def names(value: str) -> list[str]:
@@ -78,8 +78,7 @@ def parser_of(command: str) -> argparse.ArgumentParser:
     parser.description = _fill(DESCRIPTIONS[command])
     add = parser.add_argument
     parser._optionals.title = "options"
-    if command != "report":
-        add("--cats", type=names, metavar="A,B", help="these cats alone, and the members that they need (all)")
+    add("--cats", type=names, metavar="A,B", help="these cats alone, and the members that they need (all)")
     if command == "plan":
         add("--images-per-sec", type=rate, metavar="N", help="a GPU's speed; adds hours")
         add("--nodes", type=positive, default=1, metavar="N", help="machines of each member (1)")

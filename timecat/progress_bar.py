@@ -64,16 +64,16 @@ def bar(title: str, total: int, unit: str, done: int = 0) -> Iterator[Callable[[
     Args:
         done: units that were done before, and do not count for the rate.
     """
-    started = told = time.monotonic()
+    started = updated = time.monotonic()
     before = shown = done
 
     def advance(count: int) -> None:
-        nonlocal done, shown, told
+        nonlocal done, shown, updated
         done += count
         now = time.monotonic()
-        if now - told < (EVERY if drawn is None else REDRAW):
+        if now - updated < (EVERY if drawn is None else REDRAW):
             return
-        told = now
+        updated = now
         if drawn is not None:
             drawn.advance(task, done - shown)
             shown = done

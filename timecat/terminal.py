@@ -17,16 +17,16 @@ ANY_WIDTH = 100_000  # of a file or a pipe
 
 def console(error: bool = False) -> Console:
     """Stdout, or stderr."""
-    found = Console(stderr=error)
-    if not found.is_terminal:
-        found.width = ANY_WIDTH
-    return found
+    screen = Console(stderr=error)
+    if not screen.is_terminal:
+        screen.width = ANY_WIDTH
+    return screen
 
 
 def can_redraw() -> bool:
     """Whether bars and live tables make sense on stderr: a terminal that can move its cursor; TERM=dumb cannot."""
-    found = console(error=True)
-    return found.is_terminal and not found.is_dumb_terminal
+    screen = console(error=True)
+    return screen.is_terminal and not screen.is_dumb_terminal
 
 
 def say(line: str, error: bool = False) -> None:

@@ -66,7 +66,7 @@ COMMANDS = {
         "configs/probe/digits.yaml",
     ],
     "probe": ["--data", "--protocol", "--cats", "--probe.weight_decays"],
-    "report": ["--protocol"],
+    "report": ["--protocol", "--cats"],
     "write": ["--max-side", "--storage"],
 }
 

@@ -18,9 +18,10 @@ from torchvision.transforms import RandomResizedCrop
 from torchvision.transforms.functional import InterpolationMode, normalize, resized_crop
 
 from timecat.data import views
-from timecat.data.beton import JPEG, RAW, BetonWriter, read_beton
+from timecat.data.beton import JPEG, RAW, read_beton
 from timecat.data.datamodule import ImageData
 from timecat.data.loader import BetonLoader
+from timecat.data.write.beton_writer import BetonWriter
 from timecat.errors import UserError
 
 SIDE = 48

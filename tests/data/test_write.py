@@ -18,8 +18,9 @@ from PIL import Image
 
 import timecat.data.write.partial as partial_module
 import timecat.data.write.write as write_module
-from timecat.data.beton import JPEG, RAW, BetonWriter, count_images, read_beton
+from timecat.data.beton import JPEG, RAW, count_images, read_beton
 from timecat.data.sources.open_source import open_source
+from timecat.data.write.beton_writer import BetonWriter
 from timecat.data.write.command import main
 from timecat.data.write.partial import Partial
 from timecat.data.write.write import write

@@ -17,7 +17,7 @@ from timecat.heads.protocols import best
 from timecat.heads.scores import interval, scores
 from timecat.heads.sgd import Heads
 from timecat.heads.sweep import columns, groups, head_bytes
-from timecat.study.study import Cat, MemberPlan, SeededCat, Snapshot
+from timecat.study.plan import Cat, MemberPlan, SeededCat, Snapshot
 
 CPU = torch.device("cpu")
 

@@ -19,7 +19,8 @@ import timecat.features.extract
 from tests.support.small_study import change, write_probe, write_study
 from timecat import files
 from timecat.cli import main
-from timecat.data.beton import RAW, BetonWriter, read_beton
+from timecat.data.beton import RAW, read_beton
+from timecat.data.write.beton_writer import BetonWriter
 from timecat.members.checkpoint import save_snapshot
 from timecat.networks.resnet import ScaledResNet, resnet
 from timecat.study.study import Study
@@ -152,7 +153,7 @@ def test_each_image_goes_once_through_each_snapshot_in_each_view(tmp_path, digit
 def test_augmented_views_are_those_of_the_training_epochs(tmp_path, digits):
     """View k holds what the loader of a probe on images draws in epoch k, in the order of the samples."""
     from timecat.config.files import ProbeFile
-    from timecat.features.extract import images_of
+    from timecat.features.parts import images_of
 
     config = make_study(tmp_path, digits, views=2)
     change(tmp_path / "digits.yaml", "data", augment=True)

@@ -3,83 +3,24 @@
 import os
 import shlex
 import subprocess
-import sys
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 from timecat import files
 from timecat.cluster import slurm
 from timecat.cluster.launch_lock import launch_lock
+from timecat.cluster.sbatch_options import GPU_OPTIONS, Options, gpus_per_node
+from timecat.cluster.scripts import filled_in
 from timecat.config.files import data_name
 from timecat.data.global_batch import in_words
 from timecat.errors import UserError
 from timecat.study.directory import StudyDirectory
+from timecat.study.plan import MemberPlan
 from timecat.study.progress import is_finished
 from timecat.study.recipe import check_recipe
 from timecat.study.results import count_probed, is_reported
-from timecat.study.study import MemberPlan, Study
+from timecat.study.study import Study
 from timecat.terminal import say
-
-SCRIPTS = ("member.sbatch", "probe.sbatch", "report.sbatch", "slurm.sh")
-SHORT = {
-    "-A": "--account",
-    "-C": "--constraint",
-    "-G": "--gpus",
-    "-N": "--nodes",
-    "-c": "--cpus-per-task",
-    "-p": "--partition",
-    "-q": "--qos",
-    "-t": "--time",
-    "-w": "--nodelist",
-    "-x": "--exclude",
-}
-OURS = ("--array", "--dependency", "--kill-on-invalid-dep", "--ntasks", "--ntasks-per-node", "--wrap", "--signal")
-# What the report takes of the options; the rest is about the machines that train.
-OF_THE_REPORT = ("--partition", "--account", "--qos", "--reservation", "--clusters", "--chdir", "--mail-user")
-GPU_OPTIONS = ("--gpus-per-node", "--gres", "--gpus")
-REMOVED = object()
-
-
-@dataclass
-class Options:
-    """The command line of `timecat launch`.
-
-    Args:
-        nodes, devices: of each member.
-        sbatch: everything else, by its long name; None where an option has no value.
-    """
-
-    nodes: int = 1
-    devices: int = 1
-    sbatch: dict[str, str | None] = field(default_factory=dict)
-
-    @classmethod
-    def read(cls, study: Study, options: dict[str, Any], arguments: list[str]) -> "Options":
-        """Take launch's own options, and sbatch's from the rest of the command line.
-
-        Raises:
-            UserError: no option, or one that is launch's own to set.
-        """
-        given: dict[str, str | None] = {}
-        rest = list(arguments)
-        while rest:
-            name, has_value, value = rest.pop(0).partition("=")
-            if not name.startswith("-"):
-                raise UserError(f"timecat launch: {name!r} is no option; see timecat launch --help")
-            name = SHORT.get(name, name)
-            if name in OURS:
-                raise UserError(f"timecat launch: {name} follows from the plan; leave it out")
-            if not has_value and rest and not rest[0].startswith("-"):
-                value, has_value = rest.pop(0), "="
-            given[name] = value if has_value else None
-        nodes = options["nodes"] or study.trainer.num_nodes
-        devices = options["devices"] or _gpus_per_node(given) or study.trainer.devices_per_member
-        return cls(nodes, devices, given)
-
-
-def _gpus_per_node(sbatch: dict[str, str | None]) -> int:
-    return sum(slurm.gpus(f"gpu:{part}") for part in (sbatch.get("--gpus-per-node") or "").split(","))
 
 
 def launch(study: Study, forwarded: list[str], given: dict[str, Any], arguments: list[str]) -> int:
@@ -98,7 +39,7 @@ def launch(study: Study, forwarded: list[str], given: dict[str, Any], arguments:
     batch = in_words(study.batch_size, *sharing)
     if given["dry_run"]:
         missing = _missing(study)
-        for name, text in filled_in(study, forwarded, options, missing).items():
+        for name, text in filled_in(study, forwarded, options, missing.members, missing.probes).items():
             print(f"# ---- {name}\n{text}", end="")
         _say_missing(study, missing, dict.fromkeys(missing.keys, "would submit"))
         return 0
@@ -114,7 +55,7 @@ def launch(study: Study, forwarded: list[str], given: dict[str, Any], arguments:
         _check_cluster(options, 0 if study.trainer.accelerator == "cpu" else options.devices)
         _warn_of_missing_data(study)
         directory = study.directory.launch
-        for name, text in filled_in(study, forwarded, options, missing).items():
+        for name, text in filled_in(study, forwarded, options, missing.members, missing.probes).items():
             files.write_bytes(directory / name, text.encode())
         for stage in ("member", "probe", "report"):
             try:
@@ -237,66 +178,6 @@ def _is_whole(study: Study, plan: MemberPlan) -> bool:
     return True
 
 
-def filled_in(study: Study, forwarded: list[str], options: Options, missing: Missing) -> dict[str, str]:
-    """The scripts of ./launch, else of timecat's own launch/, with the study's arguments, logs and sbatch options."""
-    places = [Path("launch"), Path(__file__).parents[2] / "launch"]
-    place = next((place for place in places if (place / SCRIPTS[0]).is_file()), None)
-    if place is None:
-        raise UserError("launch/member.sbatch: no such file here; copy the launch directory of timecat's source")
-    gpus: dict[str, object] = {"--gpus-per-node": options.devices}
-    if study.trainer.accelerator == "cpu" or set(GPU_OPTIONS) & set(options.sbatch):
-        gpus["--gpus-per-node"] = REMOVED
-    logs = study.directory.logs
-    of_the_report = {key: value for key, value in options.sbatch.items() if key in OF_THE_REPORT}
-    settings = {
-        "member.sbatch": {
-            "--output": logs / "fit_%a.log",
-            "--array": _ranges(missing.members or [plan.index for plan in study.members]),
-            "--nodes": options.nodes,
-            "--ntasks-per-node": options.devices,
-            **gpus,
-            **options.sbatch,
-        },
-        "probe.sbatch": {
-            "--output": logs / "probe_%a.log",
-            "--array": _ranges(missing.probes or list(range(max(1, len(study.file.study.probes))))),
-            **({} if gpus["--gpus-per-node"] is not REMOVED else gpus),
-            **options.sbatch,
-        },
-        "report.sbatch": {"--output": study.directory.report_log, **of_the_report},
-    }
-    timecat = os.environ.get("TIMECAT", f"{sys.executable} -m timecat")
-    lines = [f"export TIMECAT={shlex.quote(timecat)}", f"set -- {shlex.join(forwarded)}"]
-    return {name: _fill((place / name).read_text(), settings.get(name), lines) for name in SCRIPTS}
-
-
-def _fill(text: str, settings: dict | None, lines: list[str]) -> str:
-    """Put the settings into the script's #SBATCH lines, and the lines below them."""
-    if settings is None:
-        return text
-    script = text.splitlines()
-    for name, value in settings.items():
-        at = [i for i, line in enumerate(script) if line.startswith("#SBATCH")]
-        same = [i for i in at if script[i].split()[1].partition("=")[0] == name]
-        new = [] if value is REMOVED else [f"#SBATCH {name}" + ("" if value is None else f"={shlex.quote(str(value))}")]
-        place = same[0] if same else at[-1] + 1
-        script[place : place + len(same)] = new
-    end = [i for i, line in enumerate(script) if line.startswith("#SBATCH")][-1] + 1
-    script[end:end] = lines
-    return "\n".join(script) + "\n"
-
-
-def _ranges(numbers: list[int]) -> str:
-    """Numbers as --array takes them, such as 0,2-4."""
-    runs: list[list[int]] = []
-    for number in numbers:
-        if runs and runs[-1][-1] == number - 1:
-            runs[-1].append(number)
-        else:
-            runs.append([number])
-    return ",".join(f"{run[0]}-{run[-1]}" if len(run) > 1 else str(run[0]) for run in runs)
-
-
 def _check_cluster(options: Options, gpus: int) -> None:
     """Say what does not fit in the plan's words; all else sbatch --test-only says."""
     partitions = slurm.partitions()
@@ -311,7 +192,7 @@ def _check_cluster(options: Options, gpus: int) -> None:
     where = f"partition {','.join(names)}" if names[0] else "the default partition"
     if options.nodes > (most := max(offer.nodes for offer in offers)):
         raise UserError(f"--nodes {options.nodes}: {where} has {most} nodes")
-    asked = _gpus_per_node(options.sbatch) if set(GPU_OPTIONS) & set(options.sbatch) else gpus
+    asked = gpus_per_node(options.sbatch) if set(GPU_OPTIONS) & set(options.sbatch) else gpus
     if asked > (most := max(offer.gpus for offer in offers)):
         raise UserError(f"{asked} GPUs a node asked: {where} has {most} at most; give --devices or --gpus-per-node")
 

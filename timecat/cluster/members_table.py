@@ -9,8 +9,9 @@ from rich.live import Live
 
 from timecat.cluster.slurm import Task
 from timecat.process import is_first_rank
+from timecat.study.plan import MemberPlan
 from timecat.study.progress import member_state
-from timecat.study.study import MemberPlan, Study
+from timecat.study.study import Study
 from timecat.terminal import can_redraw, console, duration, say, tables
 
 LEFT = ("directory", "state", "SLURM")  # columns of text

@@ -17,7 +17,8 @@ from timecat.cluster.members_table import live_table, say_finished
 from timecat.cluster.stop import REQUEUED, STOPPED, Stop
 from timecat.errors import UserError
 from timecat.process import PARENT, cores, has_fast_bf16
-from timecat.study.study import MemberPlan, Study
+from timecat.study.plan import MemberPlan
+from timecat.study.study import Study
 from timecat.terminal import say
 
 PROGRAM = (sys.executable, "-m", "timecat", "fit")

@@ -105,15 +105,15 @@ class Partition:
 
 def partitions() -> dict[str, Partition]:
     """The cluster's partitions by name; the default one's stands under the empty name too."""
-    found: dict[str, Partition] = {}
+    offers: dict[str, Partition] = {}
     for line in ask("sinfo", "--noheader", "--format=%P|%D|%G").splitlines():
         name, nodes, gres = line.strip().split("|", 2)
-        partition = found.setdefault(name.rstrip("*"), Partition())
+        partition = offers.setdefault(name.rstrip("*"), Partition())
         partition.nodes += int(nodes)
         partition.gpus = max(partition.gpus, gpus(gres))
         if name.endswith("*"):
-            found[""] = partition
-    return found
+            offers[""] = partition
+    return offers
 
 
 def gpus(gres: str) -> int:

@@ -89,6 +89,8 @@ class StudyFile:
         Raises:
             UserError: as `ProbeFile.read`, there is no test file, or nothing is held out to choose on.
         """
+        if not Path(path).is_file():
+            raise UserError(f"{path}: no such file; study.probes are paths from the working directory")
         probe = ProbeFile.read(path, self.for_probes)
         if probe.data.test is None:
             raise UserError(f"{path}: data.test is not given; name the .beton file of the test set")

@@ -118,10 +118,10 @@ def see_bicubic(image: np.ndarray, box: np.ndarray, out: np.ndarray) -> None:
 def fill_bicubic(file, offsets, sizes, modes, heights, widths, boxes, out, failed) -> None:
     """As `fill`, by Pillow's bicubic resize, which is torchvision's; without the GIL for the most part."""
     for i in range(len(offsets)):
-        one = slice(i, i + 1)
+        this = slice(i, i + 1)
         stored = np.empty((1, heights[i], widths[i], 3), np.uint8)
         whole = np.array([[0, 0, heights[i], widths[i], 0]])
-        fill(file, offsets[one], sizes[one], modes[one], heights[one], widths[one], whole, stored, failed[one])
+        fill(file, offsets[this], sizes[this], modes[this], heights[this], widths[this], whole, stored, failed[this])
         if not failed[i]:
             see_bicubic(stored[0], boxes[i], out[i])
 

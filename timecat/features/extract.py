@@ -13,7 +13,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,42 +26,14 @@ from timecat.config.probe import ProbeConfig
 from timecat.data.datamodule import ImageData
 from timecat.errors import UserError
 from timecat.features.file import FeatureFile
+from timecat.features.parts import Part, images_of, parts
 from timecat.networks.resnet import ScaledResNet, channels_last, resnet_from_state
 from timecat.networks.weights import read_weights
 from timecat.process import PARENT, cores, die_with_parent
 from timecat.progress_bar import bar
-from timecat.study.study import Snapshot, Study
+from timecat.study.plan import Snapshot
+from timecat.study.study import Study
 from timecat.terminal import say
-
-
-@dataclass(frozen=True)
-class Part:
-    """Images of one file in one view.
-
-    Attributes:
-        name: its directory.
-        split: of the data, `train` or `test`.
-        view: 0 for the evaluation view, else the number of the augmented one.
-        indices: samples of the split, int64, ascending.
-    """
-
-    name: str
-    split: str
-    view: int
-    indices: np.ndarray
-
-
-def parts(data: ImageData, views: int) -> dict[str, Part]:
-    """What a probe reads, by name; the largest first."""
-    fit, held = data.split()
-    train = np.sort(np.concatenate([fit, held]))
-    test = Part("test", "test", 0, np.arange(len(data.beton("test")), dtype=np.int64))
-    if not views:
-        found = [Part("train", "train", 0, train), test]
-    else:
-        drawn = [Part(f"train_view{view}", "train", view, train) for view in range(1, views + 1)]
-        found = [*drawn, Part("heldout", "train", 0, held), test]
-    return {part.name: part for part in found}
 
 
 @dataclass
@@ -75,11 +47,6 @@ class Work:
     shards: list[int]
     device: str
     config: ProbeConfig
-
-
-def images_of(probe: ProbeFile) -> ImageData:
-    """A probe's images."""
-    return ImageData(**{**asdict(probe.data), "num_classes": probe.model.num_classes, "seed": probe.seed})
 
 
 class FeatureStore:
@@ -180,11 +147,11 @@ class FeatureStore:
     def _extract(self, missing: list[tuple[Part, list[tuple[Path, FeatureFile]]]]) -> int:
         count, works = len(self.devices), []
         room = self.config.memory_gb * 1e9
-        for part, found in missing:
-            while found:
-                sizes = np.cumsum([path.stat().st_size for path, _ in found])
+        for part, queue in missing:
+            while queue:
+                sizes = np.cumsum([path.stat().st_size for path, _ in queue])
                 fit = max(1, int((sizes <= room).sum()))  # members that are on a device at once
-                (paths, arrays), found = zip(*found[:fit], strict=True), found[fit:]
+                (paths, arrays), queue = zip(*queue[:fit], strict=True), queue[fit:]
                 for array in arrays:
                     array.begin()
                 shards = sorted({shard for array in arrays for shard in array.missing()})
@@ -203,7 +170,7 @@ class FeatureStore:
                 self._in_processes(works, advance)
         for array in arrays:
             array.finish()
-        snapshots, seconds = len({path for _, found in missing for path, _ in found}), time.monotonic() - started
+        snapshots, seconds = len({path for _, queue in missing for path, _ in queue}), time.monotonic() - started
         say(f"features of {self.name}: {images:,} forward passes of {snapshots} snapshots in {seconds:,.0f} s")
         return images
 
@@ -275,16 +242,16 @@ def compute(work: Work, data: ImageData, advance: Callable[[int], None]) -> None
     missing = [set(array.missing()) for array in work.arrays]
     for shard in work.shards:
         wanted = [index for index, shards in enumerate(missing) if shard in shards]
-        found: list[list[Tensor]] = [[] for _ in wanted]
+        computed: list[list[Tensor]] = [[] for _ in wanted]
         indices = work.part.indices[work.arrays[0].rows(shard)]
         batches = data.view_loader(work.part.split, indices, work.part.view, pin=device.type == "cuda")
         with closing(batches) as loader, half:
             for images, *_ in loader:
                 images = data.normalise(images.to(device, non_blocking=True))
-                for index, features in zip(wanted, found, strict=True):
+                for index, features in zip(wanted, computed, strict=True):
                     features.append(forwards[index](images).float())
                 advance(len(images) * len(wanted))
-        for index, features in zip(wanted, found, strict=True):
+        for index, features in zip(wanted, computed, strict=True):
             stored = torch.cat(features).to(storage)
             if not torch.isfinite(stored).all():
                 why = "the member diverged: train it with a lower model.lr in another study"

@@ -76,8 +76,8 @@ class FeatureFile:
         head, *lines = self._journal.read_text().splitlines() or [""]
         if head != self._head():
             return {}
-        found = [line.split() for line in lines]
-        return {int(words[0]): words[1] for words in found if len(words) == 2 and len(words[1]) == 64}
+        entries = [line.split() for line in lines]
+        return {int(words[0]): words[1] for words in entries if len(words) == 2 and len(words[1]) == 64}
 
     def _head(self) -> str:
         content = json.dumps([self.key, self.images, self.width, self.shard], sort_keys=True)

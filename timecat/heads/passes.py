@@ -24,8 +24,8 @@ from timecat.heads.sgd import Heads
 from timecat.heads.sweep import columns, head_bytes
 from timecat.progress_bar import bar
 from timecat.study.directory import ProbeDirectory
+from timecat.study.plan import SeededCat, Snapshot
 from timecat.study.results import head_settings
-from timecat.study.study import SeededCat, Snapshot
 
 LOGITS_AT_ONCE = 1 << 25  # of an evaluation, 128 MiB of float32
 Logits = Callable[[Tensor], Tensor]  # (cats, K, classes, b) of features (b, columns)

@@ -14,15 +14,17 @@ import torch
 from timecat import files
 from timecat.config.files import ProbeFile
 from timecat.errors import UserError
-from timecat.features.extract import FeatureStore, images_of
+from timecat.features.extract import FeatureStore
+from timecat.features.parts import images_of
 from timecat.heads.passes import Passes
 from timecat.heads.protocols import ChosenHead, choose
 from timecat.heads.scores import scores
 from timecat.heads.sweep import largest_first
 from timecat.study import progress
 from timecat.study.directory import ProbeDirectory, Protocol, read_record, write_record
+from timecat.study.plan import SeededCat
 from timecat.study.results import CatResult, Results, head_settings, image_settings, read_results, result_of
-from timecat.study.study import SeededCat, Study
+from timecat.study.study import Study
 
 
 def probe(

@@ -25,8 +25,8 @@ from timecat.heads.sgd import Heads
 from timecat.heads.sweep import Group, columns, groups, head_bytes
 from timecat.progress_bar import bar
 from timecat.study.directory import Protocol
+from timecat.study.plan import SeededCat
 from timecat.study.results import HeadResult
-from timecat.study.study import SeededCat
 
 
 @dataclass

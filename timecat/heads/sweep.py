@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from timecat.errors import UserError
-from timecat.study.study import SeededCat, Snapshot, Study
+from timecat.study.plan import SeededCat, Snapshot
+from timecat.study.study import Study
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from timecat.errors import UserError
 from timecat.members.member import Member
 from timecat.process import is_first_rank
 from timecat.study.directory import Done, MemberDirectory, write_record
-from timecat.study.study import MemberPlan
+from timecat.study.plan import MemberPlan
 from timecat.terminal import say
 
 

@@ -8,8 +8,8 @@ from lightning.pytorch.loggers import Logger
 
 from timecat.members.member import Member
 from timecat.study.directory import MemberDirectory
+from timecat.study.plan import MemberPlan
 from timecat.study.progress import write_progress
-from timecat.study.study import MemberPlan
 
 
 class ProgressCallback(L.Callback):

@@ -11,8 +11,9 @@ from timecat.errors import UserError
 from timecat.process import cores, is_first_rank
 from timecat.study import progress
 from timecat.study.directory import write_record
+from timecat.study.plan import MemberPlan
 from timecat.study.recipe import CONTENT, recipe, trained_with
-from timecat.study.study import MemberPlan, Study
+from timecat.study.study import Study
 from timecat.terminal import say
 
 if TYPE_CHECKING:

@@ -17,7 +17,8 @@ from timecat.errors import UserError
 from timecat.members.feature_writer import FeatureWriter
 from timecat.members.member import Member
 from timecat.process import in_slurm_step
-from timecat.study.study import MemberPlan, Study
+from timecat.study.plan import MemberPlan
+from timecat.study.study import Study
 
 
 def _one_line(error: Exception) -> str:

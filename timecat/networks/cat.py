@@ -57,12 +57,12 @@ def find_snapshots(patterns: Sequence[str | Path]) -> list[Path]:
     Raises:
         UserError: a pattern matches nothing, or there is none.
     """
-    found: list[Path] = []
+    paths: list[Path] = []
     for pattern in map(str, patterns):
         matches = [pattern] if Path(pattern).exists() else sorted(glob(pattern))
         if not matches:
             raise UserError(f"{pattern}: no such snapshot; train it with `timecat fit`, or mend model.snapshots")
-        found += map(Path, matches)
-    if not found:
+        paths += map(Path, matches)
+    if not paths:
         raise UserError("model.snapshots is empty; name the members' snapshot_<step>.pt files")
-    return found
+    return paths

@@ -191,8 +191,10 @@ def resnet_from_state(state: dict[str, Tensor], name: str) -> ScaledResNet:
         "unexpected": [key for key in state if key not in wanted],
         "of another shape": [key for key in wanted if key in state and state[key].shape != wanted[key].shape],
     }
-    told = "; ".join(f"{what}: {', '.join(keys[:4])}{', …' * (len(keys) > 4)}" for what, keys in wrong.items() if keys)
-    if told:
-        raise UserError(f"{name}: fits no ResNet ({told}); give a state dict such as torchvision's resnet50")
+    differences = "; ".join(
+        f"{what}: {', '.join(keys[:4])}{', …' * (len(keys) > 4)}" for what, keys in wrong.items() if keys
+    )
+    if differences:
+        raise UserError(f"{name}: fits no ResNet ({differences}); give a state dict such as torchvision's resnet50")
     network.load_state_dict(state, strict=False)
     return network

@@ -32,9 +32,9 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
     except FileNotFoundError:
         raise UserError(f"{path}: no such snapshot; train it with `timecat fit`, or mend model.snapshots") from None
     except pickle.UnpicklingError as error:
-        found = re.search(r"GLOBAL ([\w.]+)", str(error))
+        unknown = re.search(r"GLOBAL ([\w.]+)", str(error))
         raise UserError(
-            f"{path}: holds {found[1] if found else 'objects'} beside tensors; if you trust it, save its "
+            f"{path}: holds {unknown[1] if unknown else 'objects'} beside tensors; if you trust it, save its "
             "weights alone: torch.save(model.state_dict(), …)"
         ) from None
     except Exception as error:

@@ -25,8 +25,8 @@ def status(study: Study) -> None:
         say(f"probe {probe.name}: {state}{_slurm_says(tasks, 'probe', place, done < wanted)}")
     report = study.directory.report("heldout", ".md")
     state = "missing" if not report.exists() else str(report) if is_reported(study) else f"{report} is of other results"
-    mend = "" if state == str(report) else f"; timecat report writes it{_slurm_says(tasks, 'report', 0, True)}"
-    say(f"report: {state}{mend}")
+    hint = "" if state == str(report) else f"; timecat report writes it{_slurm_says(tasks, 'report', 0, True)}"
+    say(f"report: {state}{hint}")
     for key, log in logs.items():
         task = tasks.get(key)
         if task is not None and task.has_failed and log.exists():

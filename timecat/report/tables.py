@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 
+from timecat.study.plan import Cat
 from timecat.study.results import Report
-from timecat.study.study import TOLERANCE, Cat, Study
+from timecat.study.study import TOLERANCE, Study
 from timecat.terminal import print_table
 
 

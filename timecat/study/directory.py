@@ -207,11 +207,11 @@ class StudyDirectory:
     def logs(self) -> Path:
         return self.path / "logs"
 
-    def member_log(self, index: int) -> Path:
+    def member_log(self, index: int | str) -> Path:
         """Where a member's process writes what it has to say; SLURM's tasks do so too."""
         return self.logs / f"fit_{index}.log"
 
-    def probe_log(self, place: int) -> Path:
+    def probe_log(self, place: int | str) -> Path:
         return self.logs / f"probe_{place}.log"
 
     @property

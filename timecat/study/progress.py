@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Literal
 
 from timecat.study.directory import MemberDirectory, write_record
-from timecat.study.study import MemberPlan, Study
+from timecat.study.plan import MemberPlan
+from timecat.study.study import Study
 from timecat.terminal import say
 
 PATIENCE = 300.0  # seconds; NFS servers let go after 90

@@ -14,7 +14,8 @@ from timecat.config.trainer import TrainerConfig
 from timecat.data.views import NORMALISATIONS, train_view
 from timecat.errors import UserError
 from timecat.study.directory import MemberDirectory, read_record
-from timecat.study.study import MemberPlan, Study
+from timecat.study.plan import MemberPlan
+from timecat.study.study import Study
 
 CONTENT = "data.train's content"  # a key of the recipe that only the file itself can tell
 WITHOUT_EFFECT = ("workers", "root", "source", "val", "test", "eval_batch_size", "train_images")  # on weights

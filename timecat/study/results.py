@@ -6,9 +6,10 @@ from timecat import files
 from timecat.config.files import ProbeFile
 from timecat.config.probe import EPOCHS
 from timecat.study.directory import Protocol, read_record
+from timecat.study.plan import SeededCat
 from timecat.study.progress import is_finished
 from timecat.study.recipe import resolved_data
-from timecat.study.study import SeededCat, Study
+from timecat.study.study import Study
 
 # Of a probe's data keys, those that features and heads are no function of, or that `head_settings` has.
 ELSEWHERE = ("workers", "root", "source", "val", "eval_batch_size", "train_images", "device_batch_size", "batch_size")
@@ -174,12 +175,12 @@ def read_results(study: Study, probe: ProbeFile, protocol: Protocol) -> Results 
     Raises:
         UserError: they are of a version that this timecat does not know.
     """
-    found = read_record(study.directory.probe(probe.name).results(protocol))
-    if found is None or "protocol" not in found or "classes" not in found:
+    stored = read_record(study.directory.probe(probe.name).results(protocol))
+    if stored is None or "protocol" not in stored or "classes" not in stored:
         return None
-    same = found["classes"] == probe.model.num_classes and found["settings"] == head_settings(probe)
-    same = same and found.get("images", image_settings(probe)) == image_settings(probe)  # version 1 has none
-    return cast(Results, found) if same else None
+    same = stored["classes"] == probe.model.num_classes and stored["settings"] == head_settings(probe)
+    same = same and stored.get("images", image_settings(probe)) == image_settings(probe)  # version 1 has none
+    return cast(Results, stored) if same else None
 
 
 def result_of(study: Study, results: Results | None, wanted: SeededCat) -> CatResult | None:
@@ -213,8 +214,8 @@ def is_reported(study: Study, protocol: Protocol = "heldout") -> bool:
     report = read_record(study.directory.report(protocol, ".json"))
     if report is None or not study.directory.report(protocol, ".md").is_file():
         return False
-    told = {name: (cat["members"], cat["steps"]) for name, cat in report["cats"].items()}
-    if told != {cat.name: (cat.members, cat.steps) for cat in study.cats.values()}:
+    reported = {name: (cat["members"], cat["steps"]) for name, cat in report["cats"].items()}
+    if reported != {cat.name: (cat.members, cat.steps) for cat in study.cats.values()}:
         return False
     if [data["name"] for data in report["data"]] != [probe.name for probe in study.probes]:
         return False

@@ -7,10 +7,9 @@ run belongs to one length and nothing is shared.
 """
 
 import dataclasses
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from timecat.config.files import ProbeFile, StudyFile
 from timecat.config.member import MemberConfig
@@ -18,85 +17,10 @@ from timecat.config.section import suggestion
 from timecat.config.study import CatConfig
 from timecat.errors import UserError
 from timecat.study.directory import StudyDirectory
+from timecat.study.plan import Cat, MemberPlan, SeededCat, Snapshot
 
 TOLERANCE = 1.125  # the paper's own: its baseline gets 450k steps where the cats get 400k
 SET_BY_THE_STUDY = {"max_steps": -1, "max_epochs": None, "max_time": None, "default_root_dir": None, "logger": None}
-
-
-@dataclass(frozen=True)
-class Cat:
-    """A cat with its budget worked out: `members` runs of `steps` steps, `images` training images in all.
-
-    Attributes:
-        model: what its members have otherwise than the config's model section.
-    """
-
-    name: str
-    members: int
-    steps: int
-    images: int
-    model: dict[str, Any]
-
-    @property
-    def label(self) -> str:
-        """Its name, and what its members have otherwise."""
-        return self.name + "".join(f", {key} {value}" for key, value in self.model.items())
-
-
-@dataclass(frozen=True)
-class MemberPlan:
-    """One member's training run.
-
-    Attributes:
-        index: its number in the whole study, whichever of its cats are asked for.
-        name: of its directory.
-        model: what is trained, with the run's own horizon.
-        snapshots: the steps at which its weights are kept, ascending.
-    """
-
-    index: int
-    name: str
-    seed: int
-    model: MemberConfig
-    snapshots: tuple[int, ...]
-
-    @property
-    def steps(self) -> int:
-        return self.snapshots[-1]
-
-
-class Snapshot(NamedTuple):
-    """A member's weights at a step."""
-
-    plan: MemberPlan
-    step: int
-
-    @property
-    def name(self) -> str:
-        return f"{self.plan.name}_{self.step}"
-
-    @property
-    def width(self) -> int:
-        """Its features."""
-        return self.plan.model.num_features
-
-
-@dataclass(frozen=True)
-class SeededCat:
-    """A cat in one repetition: the snapshots whose features are concatenated, in the order of its members."""
-
-    cat: Cat
-    repetition: int
-    snapshots: tuple[Snapshot, ...]
-
-    @property
-    def name(self) -> str:
-        return f"{self.cat.name}_{self.repetition}"
-
-    @property
-    def features(self) -> int:
-        """Of all its members."""
-        return sum(snapshot.width for snapshot in self.snapshots)
 
 
 class Study:

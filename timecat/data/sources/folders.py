@@ -30,15 +30,15 @@ def read_folders(root: Path, wanted: Sequence[str] | None) -> list[Split]:
         return [_folder("train", root, _class_names(root))]
     if "train" not in split_dirs:
         raise UserError(f"{root}: has {', '.join(sorted(split_dirs))} but no train; name the directory of one split")
-    found = [name for name in ("train", "val", "test") if name in split_dirs]
-    require(root, wanted, found)
+    present = [name for name in ("train", "val", "test") if name in split_dirs]
+    require(root, wanted, present)
     if wanted is None:
         for child in _subdirectories(root):
             if child not in split_dirs.values() and next(_images(child), None):
-                mend = f"leave it out with --splits {','.join(found)}"
-                raise UserError(f"{child}: holds images beside the splits, in no class directory of a split; {mend}")
+                remedy = f"leave it out with --splits {','.join(present)}"
+                raise UserError(f"{child}: holds images beside the splits, in no class directory of a split; {remedy}")
     classes = _class_names(split_dirs["train"])
-    return [_folder(name, split_dirs[name], classes) for name in found if wanted is None or name in wanted]
+    return [_folder(name, split_dirs[name], classes) for name in present if wanted is None or name in wanted]
 
 
 def _subdirectories(directory: Path) -> list[Path]:

@@ -39,7 +39,7 @@ def of_files(
     paths: list[str],
     labels: np.ndarray,
     base: str | Path,
-    mend: str = "mend or remove it",
+    remedy: str = "mend or remove it",
 ) -> Split:
     """A split of image files; its fingerprint covers their names below `base`, sizes and times of change."""
     digest = hashlib.sha256("\0".join(classes).encode(errors="surrogateescape") + labels.tobytes())
@@ -47,7 +47,7 @@ def of_files(
         try:
             status = os.stat(path)
         except OSError as error:
-            raise UserError(f"{path}: cannot be read ({error.strerror}); {mend}") from None
+            raise UserError(f"{path}: cannot be read ({error.strerror}); {remedy}") from None
         if not stat.S_ISREG(status.st_mode):
             raise UserError(f"{path}: not a regular file; remove it")
         digest.update(os.fsencode(f"{path.removeprefix(str(base))}\0{status.st_size}\0{status.st_mtime_ns}\0"))

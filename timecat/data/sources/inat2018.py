@@ -22,20 +22,20 @@ def read_inat2018(root: Path, wanted: Sequence[str] | None) -> list[Split]:
     train = _read_list(root, "train")
     num_classes = int(train[1].max()) + 1
     classes = tuple(str(k) for k in range(num_classes))
-    found = []
+    result = []
     for name in ("train", "val"):
         if wanted is None or name in wanted:
             paths, labels = train if name == "train" else _read_list(root, name)
             if labels.max() >= num_classes:
                 raise UserError(f"{paths[labels.argmax()]}: is of a class that train2018.json lacks; mend the files")
-            found.append(of_files(name, classes, paths, labels, root, f"extract the data set's images to {root}"))
-    return found
+            result.append(of_files(name, classes, paths, labels, root, f"extract the data set's images to {root}"))
+    return result
 
 
 def _read_list(root: Path, name: str) -> tuple[list[str], np.ndarray]:
     """The paths and int64 labels of one split's images, in the order of its JSON."""
     path = root / f"{name}2018.json"
-    mend = "fetch the data set's own again"
+    remedy = "fetch the data set's own again"
     try:
         content = json.loads(path.read_bytes())
         images = [(image["id"], image["file_name"]) for image in content["images"]]
@@ -47,9 +47,9 @@ def _read_list(root: Path, name: str) -> tuple[list[str], np.ndarray]:
             "--splits train"
         ) from None
     except (ValueError, KeyError, TypeError, AttributeError):
-        raise UserError(f"{path}: is no list of images with an id and a file_name each; {mend}") from None
+        raise UserError(f"{path}: is no list of images with an id and a file_name each; {remedy}") from None
     if not images:
-        raise UserError(f"{path}: lists no images; {mend}")
+        raise UserError(f"{path}: lists no images; {remedy}")
     paths, labels = [], np.empty(len(images), dtype=np.int64)
     for i, (_, file) in enumerate(images):
         parts = file.split("/") if isinstance(file, str) and file.isprintable() else []
@@ -57,9 +57,9 @@ def _read_list(root: Path, name: str) -> tuple[list[str], np.ndarray]:
         plain = label.isascii() and label.isdecimal() and parts[-1] and not {"", ".."} & set(parts[:-1])
         if not plain or len(label) > 4 or int(label) >= _CLASSES:
             what = f"the file_name {file!r} is not as .../CLASS/FILE with a CLASS from 0 to {_CLASSES - 1}"
-            raise UserError(f"{path}: {what}; {mend}")
+            raise UserError(f"{path}: {what}; {remedy}")
         labels[i] = int(label)
         if categories[i] is not None and categories[i] != labels[i]:
-            raise UserError(f"{path}: {file} is annotated as class {categories[i]}, not as its directory; {mend}")
+            raise UserError(f"{path}: {file} is annotated as class {categories[i]}, not as its directory; {remedy}")
         paths.append(f"{root}/{file}")
     return paths, labels

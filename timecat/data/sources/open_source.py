@@ -41,23 +41,23 @@ def open_source(
         UserError: the source is missing, is laid out otherwise, or lacks a split that is asked for.
     """
     if source == "fashion-mnist":
-        found = [_fashion_mnist("train", "train"), _fashion_mnist("test", "t10k")]
+        parts = [_fashion_mnist("train", "train"), _fashion_mnist("test", "t10k")]
     elif source == "digits":
-        found = _digits()
+        parts = _digits()
     elif source.startswith(INAT2018):
-        found = read_inat2018(Path(source.removeprefix(INAT2018)), splits)
+        parts = read_inat2018(Path(source.removeprefix(INAT2018)), splits)
     elif source.startswith("torchvision:"):
-        found = read_torchvision(source, root, download)
+        parts = read_torchvision(source, root, download)
     else:
-        found = read_folders(Path(source), splits)
+        parts = read_folders(Path(source), splits)
     if test_fraction is not None:
-        if len(found) > 1:
-            names = ", ".join(split.name for split in found)
+        if len(parts) > 1:
+            names = ", ".join(split.name for split in parts)
             raise UserError(f"{source}: has the splits {names} of its own; leave --test-fraction out")
-        kept, held = stratified_split(found[0].labels, test_fraction, 0, source)
-        found = [subset(found[0], "train", kept), subset(found[0], "test", held)]
-    require(source, splits, [split.name for split in found])
-    return [split for split in found if splits is None or split.name in splits]
+        kept, held = stratified_split(parts[0].labels, test_fraction, 0, source)
+        parts = [subset(parts[0], "train", kept), subset(parts[0], "test", held)]
+    require(source, splits, [split.name for split in parts])
+    return [split for split in parts if splits is None or split.name in splits]
 
 
 def _fashion_mnist(name: str, prefix: str) -> Split:

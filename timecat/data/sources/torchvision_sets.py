@@ -39,22 +39,22 @@ def read_torchvision(source: str, root: str | Path | None, download: bool) -> li
             if isinstance(error, ValueError) and "for argument split" in str(error):
                 return None  # it has no split of this name
             reason = " ".join(str(error).split())[:200]
-            mend = f"put its files in {root}" if download else f"put its files in {root} or add --download"
-            raise UserError(f"{source}: cannot be opened ({reason}); {mend}") from None
+            remedy = f"put its files in {root}" if download else f"put its files in {root} or add --download"
+            raise UserError(f"{source}: cannot be opened ({reason}); {remedy}") from None
 
     if "train" in parameters:
-        found = {"train": opened(train=True), "test": opened(train=False)}
+        sets = {"train": opened(train=True), "test": opened(train=False)}
     elif "split" in parameters:
-        found = {
+        sets = {
             "train": opened(split="train") or opened(split="trainval"),
             "val": opened(split="val") or opened(split="valid"),
             "test": opened(split="test"),
         }
     else:
-        found = {"train": opened()}
-    if not found["train"]:
+        sets = {"train": opened()}
+    if not sets["train"]:
         raise UserError(f"{source}: has no train split; write its images as a directory of classes and name that")
-    return [_split(source, key, dataset, root) for key, dataset in found.items() if dataset]
+    return [_split(source, key, dataset, root) for key, dataset in sets.items() if dataset]
 
 
 def _split(source: str, name: str, dataset: Any, root: str | Path) -> Split:

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from timecat.data.beton import BetonWriter
+from timecat.data.write.beton_writer import BetonWriter
 from timecat.data.write.encode import Encoded
 from timecat.errors import UserError
 
@@ -208,7 +208,7 @@ def _hidden(path: Path) -> tuple[Path, Path]:
 def _leftovers(path: Path) -> list[Path]:
     """Temporary files beside the file that no process works on while this one has the lock."""
     names = (f".{path.name}", f".{path.name}.tmp-*", f"..{path.name}.tmp-*", f".{path.stem}.json.tmp-*")
-    return [found for name in names for found in path.parent.glob(name)]
+    return [leftover for name in names for leftover in path.parent.glob(name)]
 
 
 def _lock(path: Path) -> FileIO:

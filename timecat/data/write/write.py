@@ -74,7 +74,7 @@ def write(
     workers = len(os.sched_getaffinity(0)) if workers is None else workers
     if workers < 1:
         raise UserError(f"--workers {workers}: choose 1 or more")
-    found = open_source(source, splits, test_fraction, root, download)
+    all_splits = open_source(source, splits, test_fraction, root, download)
     if source.startswith(INAT2018):
         source = INAT2018 + str(Path(source.removeprefix(INAT2018)).resolve())
     elif source not in BUILT_IN and Path(source).is_dir():
@@ -93,7 +93,7 @@ def write(
         return _is_current(path, origin | {"fingerprint": split.fingerprint}, skip_broken)
 
     todo = []
-    for split in found:
+    for split in all_splits:
         if is_current(split):
             clear(out / f"{split.name}.beton")
             report(f"{split.name}.beton is up to date")
@@ -116,7 +116,7 @@ def write(
             raise UserError(f"{out}: the disk is full; free some, then the same command goes on from here") from None
         reason = error.strerror or str(error)
         raise UserError(f"{out}: cannot be written ({reason}); mend that or choose another OUT") from None
-    return [out / f"{split.name}.beton" for split in found]
+    return [out / f"{split.name}.beton" for split in all_splits]
 
 
 def _settings(max_side: int | None, storage: str, jpeg_share: float | None, quality: int) -> Settings:
@@ -139,20 +139,20 @@ def _is_current(path: Path, origin: dict, skip_broken: bool) -> bool:
     """Whether the file was made from this origin; raises where it was made otherwise, so that none is overwritten."""
     if not path.exists():
         return False
-    mend = "remove it or choose another OUT"
+    remedy = "remove it or choose another OUT"
     beside = path.with_suffix(".json")
     try:
         record = json.loads(beside.read_bytes())
         differing = [key for key, value in origin.items() if record[key] != value]
         size, skipped = record["bytes"], record["skipped"]
     except (OSError, ValueError, KeyError, TypeError):
-        raise UserError(f"{path}: is there, but no {beside.name} tells what it was made from; {mend}") from None
+        raise UserError(f"{path}: is there, but no {beside.name} tells what it was made from; {remedy}") from None
     if differing:
-        raise UserError(f"{path}: was made with another {' and '.join(differing)}; {mend}")
+        raise UserError(f"{path}: was made with another {' and '.join(differing)}; {remedy}")
     if path.stat().st_size != size:
-        raise UserError(f"{path}: is not as long as {beside.name} records; {mend}")
+        raise UserError(f"{path}: is not as long as {beside.name} records; {remedy}")
     if skipped and not skip_broken:
-        raise UserError(f"{path}: lacks {len(skipped)} broken images; give --skip-broken, or {mend}")
+        raise UserError(f"{path}: lacks {len(skipped)} broken images; give --skip-broken, or {remedy}")
     return True
 
 
@@ -181,8 +181,8 @@ def _check_space(
     need = sum(size * (1 - p.done / len(p.rows)) for size, p in zip(sizes, partials, strict=True))
     free = shutil.disk_usage(out).free
     if need > free:
-        mend = "free some, choose another OUT or give a smaller --max-side"
-        raise UserError(f"{out}: about {_size(need)} are needed and {_size(free)} are free; {mend}")
+        remedy = "free some, choose another OUT or give a smaller --max-side"
+        raise UserError(f"{out}: about {_size(need)} are needed and {_size(free)} are free; {remedy}")
     names, count = ", ".join(split.name for split in splits), sum(len(split.labels) for split in splits)
     return f"{names}: {count:,} images, about {_size(sum(sizes))} (sampled), {_size(free)} free"
 
@@ -248,8 +248,8 @@ def _write_split(
             advance(1)
     if broken and not skip_broken:
         number = f"{len(broken)} or more" if len(broken) >= MAX_BROKEN else str(len(broken))
-        mend = "--skip-broken leaves them out and goes on from here"
-        raise UserError(f"{split.name}: broken images, {number}: {', '.join(broken[:3])}; {mend}")
+        remedy = "--skip-broken leaves them out and goes on from here"
+        raise UserError(f"{split.name}: broken images, {number}: {', '.join(broken[:3])}; {remedy}")
     staged = partial.finish()
     record: dict[str, Any] = {**origin, **_record(split, partial.rows, broken), **_content(staged)}
     # The JSON before the .beton gets its name: a kill in between leaves a split that is still to be finished.

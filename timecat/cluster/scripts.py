@@ -1,0 +1,81 @@
+"""The scripts of launch/, filled in for a study."""
+
+import os
+import shlex
+import sys
+from pathlib import Path
+
+from timecat.cluster.sbatch_options import GPU_OPTIONS, Options
+from timecat.errors import UserError
+from timecat.study.study import Study
+
+SCRIPTS = ("member.sbatch", "probe.sbatch", "report.sbatch", "slurm.sh")
+# What the report takes of the options; the rest is about the machines that train.
+OF_THE_REPORT = ("--partition", "--account", "--qos", "--reservation", "--clusters", "--chdir", "--mail-user")
+REMOVED = object()
+
+
+def filled_in(
+    study: Study, forwarded: list[str], options: Options, members: list[int], probes: list[int]
+) -> dict[str, str]:
+    """The scripts of ./launch, else of timecat's own launch/, with the study's arguments, logs and sbatch options.
+
+    Args:
+        forwarded: the arguments of the tasks.
+        members, probes: the numbers of the tasks; all where there is none.
+    """
+    places = [Path("launch"), Path(__file__).parents[2] / "launch"]
+    place = next((place for place in places if (place / SCRIPTS[0]).is_file()), None)
+    if place is None:
+        raise UserError("launch/member.sbatch: no such file here; copy the launch directory of timecat's source")
+    gpus: dict[str, object] = {"--gpus-per-node": options.devices}
+    if study.trainer.accelerator == "cpu" or set(GPU_OPTIONS) & set(options.sbatch):
+        gpus["--gpus-per-node"] = REMOVED
+    of_the_report = {key: value for key, value in options.sbatch.items() if key in OF_THE_REPORT}
+    settings = {
+        "member.sbatch": {
+            "--output": study.directory.member_log("%a"),
+            "--array": _ranges(members or [plan.index for plan in study.members]),
+            "--nodes": options.nodes,
+            "--ntasks-per-node": options.devices,
+            **gpus,
+            **options.sbatch,
+        },
+        "probe.sbatch": {
+            "--output": study.directory.probe_log("%a"),
+            "--array": _ranges(probes or list(range(max(1, len(study.file.study.probes))))),
+            **({} if gpus["--gpus-per-node"] is not REMOVED else gpus),
+            **options.sbatch,
+        },
+        "report.sbatch": {"--output": study.directory.report_log, **of_the_report},
+    }
+    timecat = os.environ.get("TIMECAT", f"{sys.executable} -m timecat")
+    lines = [f"export TIMECAT={shlex.quote(timecat)}", f"set -- {shlex.join(forwarded)}"]
+    return {name: _fill((place / name).read_text(), settings.get(name), lines) for name in SCRIPTS}
+
+
+def _fill(text: str, settings: dict | None, lines: list[str]) -> str:
+    """Put the settings into the script's #SBATCH lines, and the lines below them."""
+    if settings is None:
+        return text
+    script = text.splitlines()
+    for name, value in settings.items():
+        at = [i for i, line in enumerate(script) if line.startswith("#SBATCH")]
+        same = [i for i in at if script[i].split()[1].partition("=")[0] == name]
+        new = [] if value is REMOVED else [f"#SBATCH {name}" + ("" if value is None else f"={shlex.quote(str(value))}")]
+        place = same[0] if same else at[-1] + 1
+        script[place : place + len(same)] = new
+    end = [i for i, line in enumerate(script) if line.startswith("#SBATCH")][-1] + 1
+    script[end:end] = lines
+    return "\n".join(script) + "\n"
+
+
+def _ranges(numbers: list[int]) -> str:
+    """Numbers as --array takes them, such as 0,2-4."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and runs[-1][-1] == number - 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return ",".join(f"{run[0]}-{run[-1]}" if len(run) > 1 else str(run[0]) for run in runs)
