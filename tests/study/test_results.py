@@ -124,6 +124,9 @@ def test_cats_by_name_are_trained_alone_and_completed_by_the_whole(study, capsys
     assert list(json.loads((runs / "report.json").read_text())["cats"]) == ["cat2"]
     assert "probe digits: 1 of 2 cats" in told(capsys, "status", *config)
     assert "probe digits: finished" in told(capsys, "status", *config, "--cats", "cat2")
+    assert "nothing to submit" in (scripts := told(capsys, "launch", *config, "--cats", "cat2", "--dry-run"))
+    assert scripts.count("--cats=cat2") == 3  # what each of the three kinds of task is given
+    told(capsys, "report", *config, "--cats=cat2")
     assert main(["run", *config]) == 0
     whole = {path.name: path.read_bytes() for path in (study.parent / "runs/s").rglob("snapshot_*.pt")}
     assert whole == {path.name: path.read_bytes() for path in runs.rglob("snapshot_*.pt")}

@@ -41,14 +41,16 @@ def launch(study: Study, forwarded: list[str], given: dict[str, Any], arguments:
         missing = _missing(study)
         for name, text in filled_in(study, forwarded, options, missing.members, missing.probes).items():
             print(f"# ---- {name}\n{text}", end="")
-        _say_missing(study, missing, dict.fromkeys(missing.keys, "would submit"))
+        for line in _lines(study, missing, dict.fromkeys(missing.keys, "would submit")):
+            print(f"# {line}")
         return 0
     if not slurm.is_here():
         raise UserError("no sbatch here: run this on the cluster's login node, or train here with `timecat run`")
     with launch_lock(study.directory):
         missing = _missing(study)
         if not missing.submits:
-            _say_missing(study, missing, {})
+            for line in _lines(study, missing, {}):
+                say(line)
             return 0
         for plan in missing.unfinished:
             check_recipe(study, plan)
@@ -67,24 +69,25 @@ def launch(study: Study, forwarded: list[str], given: dict[str, Any], arguments:
         study.directory.logs.mkdir(parents=True, exist_ok=True)
         _submit(study.directory, missing)
     say(f"{batch} for each member")
-    _say_missing(study, missing, slurm.submitted(study.directory))
+    for line in _lines(study, missing, slurm.submitted(study.directory)):
+        print(line)
     print(f"timecat status {shlex.join(forwarded)}")
     print(f"tensorboard --logdir {study.directory}")
     return 0
 
 
-def _say_missing(study: Study, missing: "Missing", jobs: dict[tuple[str, int], str]) -> None:
-    """A line for each task that is submitted, with its job."""
+def _lines(study: Study, missing: "Missing", jobs: dict[tuple[str, int], str]) -> list[str]:
+    """A line for each task that is submitted, with its job; or why none is."""
     if not missing.submits:
         why = f"{len(missing.alive)} tasks wait or run" if missing.alive else "the study is finished"
-        say(f"{study.directory}: nothing to submit; {why}")
-    for index in missing.members:
-        print(f"{jobs['member', index]}  member {index} ({study.member(index).name})")
+        return [f"{study.directory}: nothing to submit; {why}"]
+    lines = [f"{jobs['member', index]}  member {index} ({study.member(index).name})" for index in missing.members]
     for place in missing.probes:
         name = data_name(study.file.study.probes[place])
-        print(f"{jobs['probe', place]}  probe {name}, after {len(missing.unfinished)} members")
+        lines.append(f"{jobs['probe', place]}  probe {name}, after {len(missing.unfinished)} members")
     if missing.report:
-        print(f"{jobs['report', 0]}  report, after the probes")
+        lines.append(f"{jobs['report', 0]}  report, after the probes")
+    return lines
 
 
 @dataclass

@@ -155,7 +155,7 @@ def _read_predictions(path: Path) -> dict[str, np.ndarray]:
 
 def _write_predictions(path: Path, arrays: dict[str, np.ndarray]) -> None:
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
+    np.savez_compressed(buffer, **arrays)  # pyright: ignore[reportArgumentType] (no key is allow_pickle)
     files.write_bytes(path, buffer.getvalue())
 
 

@@ -46,16 +46,17 @@ class TimecatCLI(LightningCLI):
         logging.getLogger("lightning.fabric.utilities.seed").setLevel(logging.WARNING)
         if not run:
             quiet_lightning()
-        saves_config = run and isinstance(arguments, list) and arguments[0] == "fit"
-        predicts = run and isinstance(arguments, list) and arguments[0] == "predict"
+        subcommand = arguments[0] if isinstance(arguments, list) else ""
+        if subcommand == "predict":  # which FeatureWriter takes from the batch
+            warnings.filterwarnings("ignore", message="Couldn't infer the batch indices")
         try:
             super().__init__(
                 model,
                 ImageData,
-                save_config_callback=SaveConfigCallback if saves_config else None,
+                save_config_callback=SaveConfigCallback if subcommand == "fit" else None,
                 save_config_kwargs={"overwrite": True},  # a requeued run writes it again
                 seed_everything_default=0 if run else False,
-                trainer_defaults={"callbacks": [FeatureWriter()]} if predicts else None,
+                trainer_defaults={"callbacks": [FeatureWriter()]} if subcommand == "predict" else None,
                 parser_kwargs={
                     "exit_on_error": False,
                     **{name: {"exit_on_error": False} for name in self.subcommands()},

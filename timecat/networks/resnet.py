@@ -25,7 +25,7 @@ STEMS: dict[int, Stem] = {7: "imagenet", 3: "small"}  # by the side of the first
 
 def channels_last(network: nn.Module) -> None:
     """Lay the weights out as channels_last."""
-    network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue] (torch's stub has it for 4D tensors)
+    network.to(memory_format=torch.channels_last)
 
 
 class BlurConv2d(nn.Conv2d):
