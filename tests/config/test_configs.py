@@ -130,11 +130,20 @@ def test_one_step_of_the_papers_recipe_at_full_size(jpegs, tmp_path):
     assert "train/loss" in tags
 
 
-def test_one_step_of_the_fast_recipe_at_full_size(jpegs, tmp_path):
+def test_one_step_of_the_fast_recipe_at_full_size(jpegs, tmp_path, monkeypatch):
     """160 px, BlurPool, SGD at the scaled learning rate."""
+    from timecat.members.member import Member
+
+    seen = []
+
+    def look(self, batch, batch_index):
+        seen.append((batch[0].shape, self.trainer.optimizers[0].param_groups[0]["lr"]))
+
+    monkeypatch.setattr(Member, "on_train_batch_start", look)
     batches = ("--data.batch_size", "8", "--data.device_batch_size", "8", "--model.warmup_steps", "0")
     directory = one_step("configs/fast/cat5.yaml", jpegs, tmp_path, "cpu", *batches, member=1)
     assert directory.name == "member_0_1"
+    assert seen == [((8, 3, 160, 160), pytest.approx(1.7 * 8 / 4096))]
     state = read_weights(directory / "snapshot_1.pt")
     assert "layer2.0.conv2.blur" in state
     assert all(torch.isfinite(value).all() for value in state.values())

@@ -71,3 +71,21 @@ def test_an_empty_trainer_section_is_lightnings_defaults(tmp_path, digits, capsy
     change(config, "model", lr=0.2)  # and it counts as the same recipe as none
     assert main(["fit", config]) == 2
     assert "model.lr 0.1, the config says 0.2" in capsys.readouterr().err
+
+
+def test_a_probe_that_ends_by_steps_learns_at_its_rate(tmp_path, digits, monkeypatch):
+    """The schedule spans trainer.max_epochs, else the paper's 28, whatever else ends the training."""
+    from timecat.heads.linear_probe import LinearProbe
+
+    rates = []
+    monkeypatch.setattr(
+        LinearProbe,
+        "on_train_batch_start",
+        lambda self, *_: rates.append(self.trainer.optimizers[0].param_groups[0]["lr"]),
+    )
+    torch.save(resnet(10, 8, 10).state_dict(), tmp_path / "a.pt")
+    trainer = {"max_steps": 2, "default_root_dir": str(tmp_path), "logger": False, "enable_progress_bar": False}
+    model = {"snapshots": [str(tmp_path / "a.pt")]}
+    config = write_probe(tmp_path / "p.yaml", {"root": str(digits)}, {"weight_decays": [1e-3]}, model, trainer)
+    assert main(["fit", "--config", config]) == 0
+    assert rates == [pytest.approx(0.1)] * 2

@@ -2,7 +2,7 @@
 
 from lightning.pytorch.cli import LightningArgumentParser
 
-from timecat.config.probe import ProbeConfig
+from timecat.config.probe import EPOCHS, ProbeConfig
 from timecat.heads.linear_probe import LinearProbe
 from timecat.members.trainer import TimecatCLI
 
@@ -11,7 +11,7 @@ class ProbeCLI(TimecatCLI):
     """Lightning's subcommands on a probe, such as `timecat fit --config configs/probe/digits.yaml`."""
 
     def __init__(self, arguments: list[str]) -> None:
-        super().__init__(LinearProbe, arguments, run=True)
+        super().__init__(LinearProbe, arguments, run=True, trainer_defaults={"max_epochs": EPOCHS})
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_argument("--probe", type=ProbeConfig, default=ProbeConfig())

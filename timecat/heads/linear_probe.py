@@ -80,6 +80,7 @@ class LinearProbe(L.LightningModule):
             {"params": self.linear.parameters(), "weight_decay": self.config.weight_decay},
         ]
         optimizer = torch.optim.SGD(groups, self.config.lr, momentum=MOMENTUM, nesterov=True)
-        epochs = self.trainer.max_epochs or EPOCHS
+        given = self.trainer.max_epochs  # -1 where it is steps or time that end the training
+        epochs = given if given and given > 0 else EPOCHS
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda epoch: learning_rate(1.0, epoch, epochs))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "epoch"}}

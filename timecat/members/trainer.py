@@ -40,14 +40,22 @@ class TimecatCLI(LightningCLI):
         arguments: a subcommand and its command line; or a config's sections, with run=False.
     """
 
-    def __init__(self, model: type[LightningModule], arguments: list[str] | dict[str, Any], run: bool) -> None:
+    def __init__(
+        self,
+        model: type[LightningModule],
+        arguments: list[str] | dict[str, Any],
+        run: bool,
+        trainer_defaults: dict[str, Any] | None = None,
+    ) -> None:
         # LightningCLI warns where both `args` and a command line are there; ours is the rest of that command line.
         warnings.filterwarnings("ignore", message="LightningCLI's args parameter")
         logging.getLogger("lightning.fabric.utilities.seed").setLevel(logging.WARNING)
         if not run:
             quiet_lightning()
         subcommand = arguments[0] if isinstance(arguments, list) else ""
-        if subcommand == "predict":  # which FeatureWriter takes from the batch
+        defaults = dict(trainer_defaults or {})
+        if subcommand == "predict":
+            defaults["callbacks"] = [FeatureWriter()]  # which takes the indices from the batch
             warnings.filterwarnings("ignore", message="Couldn't infer the batch indices")
         try:
             super().__init__(
@@ -56,7 +64,7 @@ class TimecatCLI(LightningCLI):
                 save_config_callback=SaveConfigCallback if subcommand == "fit" else None,
                 save_config_kwargs={"overwrite": True},  # a requeued run writes it again
                 seed_everything_default=0 if run else False,
-                trainer_defaults={"callbacks": [FeatureWriter()]} if subcommand == "predict" else None,
+                trainer_defaults=defaults,
                 parser_kwargs={
                     "exit_on_error": False,
                     **{name: {"exit_on_error": False} for name in self.subcommands()},

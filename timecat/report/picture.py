@@ -1,6 +1,7 @@
 """The report's picture: top-1 against the number of members, as a file and in TensorBoard."""
 
 import io
+from itertools import cycle
 from pathlib import Path
 
 from timecat.study.results import Report
@@ -25,7 +26,7 @@ def picture(study: Study, content: Report, kind: str) -> bytes:
 
     names = [data["name"] for data in content["data"]]
     figure, panels = pyplot.subplots(1, len(names), figsize=(4.6 * len(names) + 0.4, 3.8), squeeze=False)
-    for panel, name, colour in zip(panels[0], names, matplotlib.color_sequences["tab10"], strict=False):
+    for panel, name, colour in zip(panels[0], names, cycle(matplotlib.color_sequences["tab10"]), strict=False):
         line = [
             (row["members"], row["acc1"][name])
             for cat, row in content["cats"].items()

@@ -178,8 +178,13 @@ def read_results(study: Study, probe: ProbeFile, protocol: Protocol) -> Results 
     stored = read_record(study.directory.probe(probe.name).results(protocol))
     if stored is None or "protocol" not in stored or "classes" not in stored:
         return None
-    same = stored["classes"] == probe.model.num_classes and stored["settings"] == head_settings(probe)
-    same = same and stored.get("images", image_settings(probe)) == image_settings(probe)  # version 1 has none
+    heads, images = head_settings(probe), image_settings(probe)
+    same = (
+        stored["classes"] == probe.model.num_classes
+        # a key that is not there had its default: version 1 has no images, and later ones may have more keys
+        and {**heads, **stored["settings"]} == heads
+        and {**images, **stored.get("images", {})} == images
+    )
     return cast(Results, stored) if same else None
 
 
