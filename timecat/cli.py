@@ -114,7 +114,7 @@ def _on_study(command: str, configs: list[str], overrides: dict[str, Any], other
     options, others = parse_options(command, others)
     if options.get("devices_per_member"):
         overrides["trainer.devices"] = options["devices_per_member"]
-    only = options.pop("cats", None)
+    only, configs = options.pop("cats"), [*configs, *options.pop("configs", [])]
     study = Study.read(configs, overrides, only)
     forwarded = as_arguments(configs, overrides) + ([f"--cats={','.join(only)}"] if only is not None else [])
     if command == "fit":

@@ -54,6 +54,7 @@ DESCRIPTIONS = {
     "array, the task's own data set.",
     "report": "Table, report.md, report.png and TensorBoard from the results on disk.",
 }
+CONFIG = "a study's config; of several, later ones are merged over earlier ones"
 EXAMPLES = {
     "run": "timecat run configs/demo.yaml --probe.weight_decays '[1e-4, 1e-3]'",
     "plan": "timecat plan configs/table1.yaml --cats cat5 --images-per-sec 2470",
@@ -77,7 +78,8 @@ def parser_of(command: str) -> argparse.ArgumentParser:
     )
     parser.description = _fill(DESCRIPTIONS[command])
     add = parser.add_argument
-    parser._optionals.title = "options"
+    if command != "launch":  # where it could be the value of one of sbatch's options
+        add("configs", nargs="*", metavar="CONFIG", help=CONFIG)
     add("--cats", type=names, metavar="A,B", help="these cats alone, and the members that they need (all)")
     if command == "plan":
         add("--images-per-sec", type=rate, metavar="N", help="a GPU's speed; adds hours")
@@ -114,9 +116,7 @@ def help_of(command: str) -> str:
     from timecat.config.trainer import PASSED_ON, TrainerConfig
 
     parser = parser_of(command)
-    parser.add_argument(
-        "--config", metavar="FILE", help="a config, as CONFIG; several are merged, later ones over earlier ones"
-    )
+    parser.add_argument("--config", metavar="CONFIG", help="the same" if command != "launch" else CONFIG)
     keys = parser.add_argument_group("keys of the config, each of which can be given here instead")
     keys.add_argument("--seed_everything", metavar="N", help="member k's seed is N + k")
     for section, kind, note in (

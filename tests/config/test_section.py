@@ -85,7 +85,13 @@ def test_each_command_has_a_help_of_its_own(command, capsys, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "arguments", [["configs/cat5.yaml"], ["--config", "configs/cat5.yaml"], ["--config=configs/cat5.yaml"]]
+    "arguments",
+    [
+        ["configs/cat5.yaml"],
+        ["--config", "configs/cat5.yaml"],
+        ["--config=configs/cat5.yaml"],
+        ["--cats", "cat5", "configs/cat5.yaml"],
+    ],
 )
 def test_a_config_needs_no_option(arguments, capsys):
     assert main(["plan", *arguments]) == 0
