@@ -34,6 +34,7 @@ Lightning's own, on one member's or probe's config
   validate  test  predict    with --ckpt_path; predict writes features
 
 any key of the config can be overridden: --data.root /data, --model.lr 0.1
+--cats A,B takes these of a study's cats alone
 timecat COMMAND --help lists a command's options, every key and its default
 
 example: timecat run --config configs/demo.yaml

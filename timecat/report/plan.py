@@ -79,7 +79,8 @@ def _probe_plan(study: Study, probe: ProbeFile) -> str:
         words += f" x {seen:,} images = {forwards:,} forward passes, {size:.2g} GB on the disk"
     total = len(cats) * len(grid)
     size = sum(head_bytes(cat.features, classes) for cat in cats) * len(grid) / 1e9
-    words += f"; {total:,} heads ({len(cats)} cats x {len(grid)} settings, {classes:,} classes, {size:.2g} GB)"
+    counted = f"{len(cats)} cat{'s' * (len(cats) > 1)} x {len(grid)} settings"
+    words += f"; {total:,} heads ({counted}, {classes:,} classes, {size:.2g} GB)"
     if len(passes) == 1:
         return f"{words} in one pass"
     shares = [
