@@ -48,10 +48,10 @@ class Options:
         while rest:
             name, has_value, value = rest.pop(0).partition("=")
             if not name.startswith("-"):
-                raise UserError(f"timecat launch: {name!r} is no option; see timecat launch --help")
+                raise UserError(f"{name!r} is no option; see timecat launch --help")
             name = SHORT.get(name, name)
             if name in OURS:
-                raise UserError(f"timecat launch: {name} follows from the plan; leave it out")
+                raise UserError(f"{name} follows from the plan; leave it out")
             if not has_value and rest and not rest[0].startswith("-"):
                 value, has_value = rest.pop(0), "="
             given[name] = value if has_value else None

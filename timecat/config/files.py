@@ -14,6 +14,7 @@ from timecat.config.study import CatConfig, StudyConfig
 from timecat.config.trainer import PASSED_ON, TrainerConfig
 from timecat.errors import UserError
 
+MAX_SEED = 2**32 - 1  # NumPy's
 # Of the keys that a study's config and a probe's both have, these are about the machine: given on a study's command
 # line they reach its members and its probes alike, as every trainer.… does. All others are about one data set or one
 # network, and reach the members; a probe's own stand in its config.
@@ -184,8 +185,8 @@ def parse_trainer(section: dict[str, Any] | None) -> TrainerConfig:
 
 def _seed(config: dict[str, Any]) -> int | None:
     seed = config.get("seed_everything")
-    if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int) or seed < 0):
-        raise UserError(f"seed_everything is {seed!r}; it must be a whole number of 0 or more")
+    if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed <= MAX_SEED):
+        raise UserError(f"seed_everything is {seed!r}; it must be a whole number from 0 to {MAX_SEED:,}")
     return seed
 
 

@@ -46,10 +46,14 @@ def parse_section(kind: type[Section], given: Any, where: str) -> Section:
     for key in given:
         if key not in fields:
             raise UserError(f"unknown key {where}.{key}; {suggestion(str(key), fields)}")
+    types = typing.get_type_hints(kind)
     for key, field in fields.items():
-        required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
-        if required and given.get(key) is None:
+        if given.get(key) is not None or NoneType in typing.get_args(types[key]) or types[key] is Any:
+            continue
+        if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
             raise UserError(f"{where}.{key} is missing; add it")
+        if key in given:  # jsonargparse lets null pass wherever there is a default
+            raise UserError(f"{where}.{key} is null; it must be {_words(types[key])}, or leave it out")
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(kind)
     try:
@@ -58,7 +62,7 @@ def parse_section(kind: type[Section], given: Any, where: str) -> Section:
         key = re.search(r'Parser key "([^".]+)', str(error))
         if key is None or key[1] not in fields:
             raise UserError(f"{where}: {' '.join(str(error).split())}") from None
-        wanted = _words(typing.get_type_hints(kind)[key[1]])
+        wanted = _words(types[key[1]])
         raise UserError(f"{where}.{key[1]} is {given[key[1]]!r}; it must be {wanted}") from None
     return plain(kind(**parsed))
 

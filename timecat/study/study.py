@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from timecat.config.files import ProbeFile, StudyFile
+from timecat.config.files import MAX_SEED, ProbeFile, StudyFile
 from timecat.config.member import MemberConfig
 from timecat.config.section import suggestion
 from timecat.config.study import CatConfig
@@ -117,12 +117,18 @@ class Study:
         if seeds is None:
             if first is None:
                 raise UserError("seed_everything must be a number of 0 or more: member k's seed is seed_everything + k")
+            if first + needed - 1 > MAX_SEED:
+                raise UserError(
+                    f"{needed:,} members need seeds beyond {MAX_SEED:,}; choose fewer, or a lower seed_everything"
+                )
             seeds = list(range(first, first + needed))
         if len(seeds) < needed or len(set(seeds)) < len(seeds):
             raise UserError(
                 f"study.seeds needs {needed} different seeds: {self.most_members} members, "
                 f"{self.repetitions} repetitions; it has {len(set(seeds))}"
             )
+        if max(seeds) > MAX_SEED:
+            raise UserError(f"study.seeds holds {max(seeds)}; a seed is a whole number from 0 to {MAX_SEED:,}")
         return seeds
 
     def _models(self) -> dict[str, tuple[dict[str, Any], MemberConfig]]:
