@@ -1,7 +1,5 @@
 """`timecat run`: every stage of a study on this machine; each skips what is finished."""
 
-from pathlib import Path
-
 from timecat.config.data import DataConfig
 from timecat.errors import UserError
 from timecat.study.study import Study
@@ -32,7 +30,7 @@ def write_missing(sections: list[DataConfig]) -> None:
         UserError: files are missing and there is no source, the source has no such split, or its directory holds the
             file; all are looked at before any is written.
     """
-    from timecat.data.sources.open_source import BUILT_IN
+    from timecat.data.sources.open_source import directory_of
     from timecat.data.write.write import write
 
     todo = []
@@ -45,9 +43,10 @@ def write_missing(sections: list[DataConfig]) -> None:
         source = data.source
         if (data.directory / source).is_dir():
             source = str(data.directory / source)
-        if source not in BUILT_IN and Path(source).is_dir():
+        images = directory_of(source)
+        if images is not None:
             for path in missing:
-                if path.resolve().is_relative_to(Path(source).resolve()):
+                if path.resolve().is_relative_to(images.resolve()):
                     raise UserError(f"{path}: lies inside its source {source}; name another file, or move the images")
         todo.append((source, missing))
     for source, missing in todo:

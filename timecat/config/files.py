@@ -8,7 +8,7 @@ from typing import Any
 from timecat.config.data import DataConfig
 from timecat.config.member import MemberConfig
 from timecat.config.probe import HeadConfig, ProbeConfig
-from timecat.config.read import read_config
+from timecat.config.read import override, read_config
 from timecat.config.section import parse_section, suggestion
 from timecat.config.study import CatConfig, StudyConfig
 from timecat.config.trainer import PASSED_ON, TrainerConfig
@@ -76,7 +76,7 @@ class StudyFile:
             parse_section(MemberConfig, config.get("model"), "model"),
             parse_section(DataConfig, config.get("data"), "data"),
             parse_trainer(config.get("trainer")),
-            {key: config.get(key) or {} for key in ("model", "data", "trainer")},
+            {key: config.get(key, {}) for key in ("model", "data", "trainer")},
             for_probes or {},
         )
 
@@ -132,7 +132,8 @@ class ProbeFile:
             config = read_config([path])
             if "probe" not in config:
                 raise UserError("has no probe section; study.probes names configs such as configs/probe/digits.yaml")
-            return cls.parse(path, read_config([path], overrides))
+            override(config, overrides or {})
+            return cls.parse(path, config)
         except UserError as error:
             raise error if str(error).startswith(path) else UserError(f"{path}: {error}") from None
 

@@ -54,12 +54,7 @@ def read_config(paths: list[str], overrides: dict[str, Any] | None = None) -> di
         if not isinstance(content, dict):
             raise UserError(f"{path}: holds no sections; a config has study or probe, model, data, trainer")
         _merge(config, content)
-    for key, value in (overrides or {}).items():
-        *parents, last = key.split(".")
-        section: dict[str, Any] = {last: value}
-        for parent in reversed(parents):
-            section = {parent: section}
-        _merge(config, section)
+    override(config, overrides or {})
     known = PROBE_KEYS if "probe" in config else STUDY_KEYS
     for key in config:
         if key not in known:
@@ -71,6 +66,16 @@ def read_config(paths: list[str], overrides: dict[str, Any] | None = None) -> di
         elif not isinstance(config[key], dict):
             raise UserError(f"{paths[-1]}: {key} must be a section of keys, not {config[key]!r}")
     return config
+
+
+def override(config: dict[str, Any], overrides: dict[str, Any]) -> None:
+    """Set dotted keys, such as {"model.lr": 0.1}."""
+    for key, value in overrides.items():
+        *parents, last = key.split(".")
+        section: dict[str, Any] = {last: value}
+        for parent in reversed(parents):
+            section = {parent: section}
+        _merge(config, section)
 
 
 def _merge(into: dict[str, Any], new: dict[str, Any]) -> None:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 
-from timecat.config.member import BOTTLENECKS_FROM, Init, Stem
+from timecat.config.member import BOTTLENECKS_FROM, Depth, Init, Stem
 from timecat.errors import UserError
 from timecat.networks.ghost_batch_norm import GhostBatchNorm2d
 
@@ -115,7 +115,7 @@ class ScaledResNet(ResNet):
 
 
 def resnet(
-    depth: int,
+    depth: Depth,
     width: int = 64,
     num_classes: int = 1000,
     stem: Stem = "imagenet",
@@ -134,13 +134,8 @@ def resnet(
         zero_init_residual: the last BatchNorm of each block starts at 0, so that a block starts as the identity
             (Goyal et al. 2017).
 
-    Raises:
-        UserError: another depth, or a width that is no positive multiple of 8.
+    What depths and widths there are, MemberConfig says.
     """
-    if depth not in LAYERS:
-        raise UserError(f"model.depth {depth} is no ResNet; choose one of {', '.join(map(str, LAYERS))}")
-    if width < 8 or width % 8:
-        raise UserError(f"model.width {width} must be a positive multiple of 8 (64 is the original)")
     block = Bottleneck if depth >= BOTTLENECKS_FROM else BasicBlock
     network = ScaledResNet(block, LAYERS[depth], width, num_classes, stem, blurpool, ghost_batch_size)
     for module in network.modules():

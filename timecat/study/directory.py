@@ -179,10 +179,6 @@ class StudyDirectory:
 
     path: Path
 
-    @classmethod
-    def of(cls, root: str, name: str) -> "StudyDirectory":
-        return cls(Path(root) / name)
-
     def __str__(self) -> str:
         return str(self.path)
 

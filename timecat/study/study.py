@@ -52,7 +52,7 @@ class Study:
         if self.model.ghost_batch_size and self.trainer.sync_batchnorm:
             raise UserError("model.ghost_batch_size contradicts trainer.sync_batchnorm; choose one of them")
         self.name = file.study.name
-        self.directory = StudyDirectory.of(file.study.root, self.name)
+        self.directory = StudyDirectory(Path(file.study.root) / self.name)
         self.repetitions = file.study.repetitions
         self.checkpoint_minutes = file.study.checkpoint_minutes
         self.slots = file.study.slots

@@ -20,6 +20,11 @@ BUILT_IN = ("fashion-mnist", "digits")  # sources that are no paths; a directory
 _CLOTHES = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
 
 
+def directory_of(source: str) -> Path | None:
+    """The directory of images that a source names; None of the other sources."""
+    return Path(source) if source not in BUILT_IN and Path(source).is_dir() else None
+
+
 def open_source(
     source: str,
     splits: Sequence[str] | None = None,

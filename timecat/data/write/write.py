@@ -21,7 +21,7 @@ from timecat import __version__, files
 from timecat.data.beton import MAX_SIDE, MIN_PAGE_SIZE
 from timecat.data.sources.images import Split
 from timecat.data.sources.inat2018 import INAT2018
-from timecat.data.sources.open_source import BUILT_IN, open_source
+from timecat.data.sources.open_source import directory_of, open_source
 from timecat.data.write.encode import Encoded, Settings, encode, require_turbojpeg
 from timecat.data.write.partial import Partial, clear
 from timecat.errors import UserError
@@ -77,8 +77,8 @@ def write(
     all_splits = open_source(source, splits, test_fraction, root, download)
     if source.startswith(INAT2018):
         source = INAT2018 + str(Path(source.removeprefix(INAT2018)).resolve())
-    elif source not in BUILT_IN and Path(source).is_dir():
-        source = str(Path(source).resolve())
+    elif (images := directory_of(source)) is not None:
+        source = str(images.resolve())
         if out.resolve().is_relative_to(source):
             raise UserError(f"{out}: lies inside the source; choose another OUT")
     options = {name: value for name, value in asdict(settings).items() if name != "jpeg_share" or storage == "mixed"}
