@@ -113,6 +113,14 @@ def test_every_config_plans(path, capsys):
     assert shown.count("\nprobe ") == len(plan.probes) > 0
 
 
+def test_a_study_is_told_of_from_another_directory(tmp_path, monkeypatch, capsys):
+    config = str(Path("configs/demo.yaml").resolve())
+    monkeypatch.chdir(tmp_path)
+    for command in ("plan", "status"):
+        assert main([command, config]) == 0
+        assert capsys.readouterr().out.count("\nprobe ") == 2
+
+
 def test_all_imagenet_configs_train_the_same_recipe():
     sections = [
         {key: config[key] for key in ("model", "data", "trainer")}

@@ -29,6 +29,7 @@ class StudyFile:
         seed: seed_everything, the first member's seed; None where it is not given.
         written: the sections as they are written, for LightningCLI and for cats whose members differ.
         for_probes: the command line's overrides that reach the probes.
+        folders: above the config: where a probe is looked for that is not there from the working directory.
     """
 
     seed: int | None
@@ -38,6 +39,7 @@ class StudyFile:
     trainer: TrainerConfig
     written: dict[str, Any]
     for_probes: dict[str, Any] = dataclasses.field(default_factory=dict)
+    folders: tuple[Path, ...] = ()
 
     @classmethod
     def read(cls, configs: list[str], overrides: dict[str, Any] | None = None) -> "StudyFile":
@@ -56,10 +58,12 @@ class StudyFile:
         parse_section(
             ProbeConfig, {k.removeprefix("probe."): v for k, v in overrides.items() if k not in members}, "probe"
         )
-        return cls.parse(config, {key: value for key, value in overrides.items() if _reaches_probes(key)})
+        for_probes = {key: value for key, value in overrides.items() if _reaches_probes(key)}
+        folders = tuple(Path(configs[-1]).resolve().parents)
+        return dataclasses.replace(cls.parse(config), for_probes=for_probes, folders=folders)
 
     @classmethod
-    def parse(cls, config: dict[str, Any], for_probes: dict[str, Any] | None = None) -> "StudyFile":
+    def parse(cls, config: dict[str, Any]) -> "StudyFile":
         """Check what `read_config` gave."""
         if "study" not in config:
             raise UserError(
@@ -77,7 +81,6 @@ class StudyFile:
             parse_section(DataConfig, config.get("data"), "data"),
             parse_trainer(config.get("trainer")),
             {key: config.get(key, {}) for key in ("model", "data", "trainer")},
-            for_probes or {},
         )
 
     def member(self, different: dict[str, Any], where: str) -> MemberConfig:
@@ -90,9 +93,11 @@ class StudyFile:
         Raises:
             UserError: as `ProbeFile.read`, there is no test file, or nothing is held out to choose on.
         """
-        if not Path(path).is_file():
-            raise UserError(f"{path}: no such file; study.probes are paths from the working directory")
-        probe = ProbeFile.read(path, self.for_probes)
+        places = [Path(path), *(folder / path for folder in self.folders)]
+        place = next((place for place in places if place.is_file()), None)
+        if place is None:
+            raise UserError(f"{path}: no such file, from the working directory or above the config; mend study.probes")
+        probe = ProbeFile.read(str(place), self.for_probes)
         if probe.data.test is None:
             raise UserError(f"{path}: data.test is not given; name the .beton file of the test set")
         if not probe.data.holdout:

@@ -30,7 +30,7 @@ class StudyConfig:
     Args:
         name: the study's directory is <root>/<name>.
         cats: the cats by name, in the order of the report.
-        probes: configs of the probe data sets, paths from the working directory.
+        probes: configs of the probe data sets, paths from the working directory, or from a folder above this config.
         baseline: the cat that the report compares with; the first one where not given.
         repetitions: how often the whole study is done, each time with other seeds.
         seeds: a seed for each member, repetition by repetition; `seed_everything + k` where not given.
