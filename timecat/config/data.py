@@ -1,16 +1,37 @@
 """The `data` section of a config: which images, and how they are seen."""
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from timecat.config.types import BelowOne, ClosedUnitInterval, NonNegativeInt, PositiveInt
+from timecat.config.section import parse_section
+from timecat.config.types import BelowOne, ClosedUnitInterval, NonNegativeInt, PositiveFloat, PositiveInt
 from timecat.errors import UserError
 
 Interpolation = Literal["area", "bicubic"]
 Preset = Literal["imagenet", "small"]
 Normalisation = Literal["imagenet", "cifar"]
+NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
+LabelSpace = Literal["shared", "side_by_side"]
+
+
+@dataclass(frozen=True)
+class ComponentConfig:
+    """One component of a mixture: a file, or groups of one.
+
+    Args:
+        weight: its share of every epoch's images is weight / the sum of all weights.
+        train: training file, relative to the root; data.train where not given.
+        source: what `timecat run` makes the file from where it is missing.
+        groups: the groups of the file that belong to it, by name or number; all images where not given.
+    """
+
+    weight: PositiveFloat
+    train: str | None = None
+    source: str | None = None
+    groups: list[str | int] | None = None
 
 
 @dataclass(frozen=True)
@@ -19,6 +40,10 @@ class DataConfig:
 
     Args:
         train: training file, relative to the root.
+        mixture: components by name, such as {fashion: {weight: 0.9}, digits: {weight: 0.1, train: digits.beton}}; an
+            epoch then has as many images as all components together, in the weights' shares to within an image.
+        label_space: `shared`: a label means the same class in every component; `side_by_side`: each component has
+            classes of its own, numbered after those of the components before it.
         val: validation file; without one, `holdout` of the training file is held out.
         test: test file, read by `test` and `probe` alone.
         root: where the files lie; else the environment's TIMECAT_DATA, else ./data.
@@ -49,7 +74,9 @@ class DataConfig:
         workers: decoding threads per process; without a number, a core is left to each training process.
     """
 
-    train: str
+    train: str | None = None
+    mixture: dict[str, Any] | None = None
+    label_space: LabelSpace = "shared"
     val: str | None = None
     test: str | None = None
     root: str | None = None
@@ -76,6 +103,7 @@ class DataConfig:
     workers: PositiveInt | None = None
 
     def __post_init__(self) -> None:
+        self._check_mixture()
         if self.padding is not None and self.padding >= self.resolution:
             raise UserError(
                 f"data.padding {self.padding}: choose from 0 to {self.resolution - 1}, below the resolution"
@@ -87,6 +115,39 @@ class DataConfig:
         if self.ramp[0] > self.ramp[1]:
             raise UserError(f"data.ramp {list(self.ramp)}: give two shares of the epochs, 0 <= start <= end <= 1")
 
+    def _check_mixture(self) -> None:
+        if self.mixture is None:
+            if self.train is None:
+                raise UserError("data.train is missing; add it")
+            return
+        if not self.mixture:
+            raise UserError("data.mixture names no component; add one, such as digits: {weight: 1}, or remove it")
+        components = {}
+        for name, given in self.mixture.items():
+            component = given
+            if not re.fullmatch(NAME, str(name)):
+                raise UserError(f"data.mixture names a component {name!r}; take letters, digits, dots, - and _")
+            if not isinstance(given, ComponentConfig):
+                component = parse_section(ComponentConfig, given, f"data.mixture.{name}")
+            if component.train is None and self.train is None:
+                raise UserError(f"data.mixture.{name}.train is missing, and there is no data.train; add one of them")
+            components[str(name)] = component
+        object.__setattr__(self, "mixture", components)
+        for key in ("subset", "val"):
+            if getattr(self, key) is not None:
+                raise UserError(f"data.{key} contradicts data.mixture: remove it; data.holdout is of each component")
+
+    @property
+    def components(self) -> dict[str, ComponentConfig]:
+        """The mixture's, by name; empty without one."""
+        return self.mixture or {}
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """Of each component, adding up to 1."""
+        total = sum(component.weight for component in self.components.values())
+        return {name: component.weight / total for name, component in self.components.items()}
+
     @property
     def directory(self) -> Path:
         """Where the files lie."""
@@ -94,6 +155,20 @@ class DataConfig:
 
     @property
     def files(self) -> dict[str, Path]:
-        """The .beton file of each split that is named."""
-        named = {"train": self.train, "val": self.val, "test": self.test}
+        """The .beton file of each split that is named; of a mixture `train` is that of each component."""
+        named = {"train": None if self.mixture else self.train, "val": self.val, "test": self.test}
         return {split: self.directory / name for split, name in named.items() if name}
+
+    @property
+    def training_files(self) -> list[Path]:
+        """The training file, or those of the mixture's components; and the validation file."""
+        named = [component.train or self.train for component in self.components.values()] or [self.train]
+        return [self.directory / str(name) for name in dict.fromkeys([*named, self.val]) if name]
+
+    @property
+    def sources(self) -> dict[Path, str | None]:
+        """Every file that is named, and what it is made from."""
+        named = dict.fromkeys(self.files.values(), self.source)
+        for component in self.components.values():
+            named[self.directory / str(component.train or self.train)] = component.source or self.source
+        return named

@@ -1,15 +1,17 @@
-"""FFCV's file format (.beton), version 2: one RGB image and one integer label a sample, read with numpy.
+"""FFCV's file format (.beton), version 2: an RGB image, an integer label and perhaps a group a sample, by numpy.
 
 A file is: a header; one descriptor a field; the samples' metadata; zeros up to a page boundary; the images' bytes;
 the allocation table, one (sample, pointer, size) an image. Pointers count from the start of the file.
 """
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from timecat import files
 from timecat.errors import UserError
 
 JPEG, RAW = 0, 1
@@ -25,11 +27,12 @@ HEADER = np.dtype(
 FIELD = np.dtype([("type", "u1"), ("name", "u1", 16), ("arguments", "u1", 1024)])
 ALLOCATION = np.dtype([("sample", "<u8"), ("ptr", "<u8"), ("size", "<u8")])
 _IMAGE = np.dtype([("mode", "u1"), ("width", "<u2"), ("height", "<u2"), ("ptr", "<u8")])
-SAMPLES = {  # the order of the field types in the file -> the type of one sample's metadata
-    (IMAGE_FIELD, INT_FIELD): np.dtype([("image", _IMAGE), ("label", "<i8")], align=True),
-    (INT_FIELD, IMAGE_FIELD): np.dtype([("label", "<i8"), ("image", _IMAGE)], align=True),
-}
 _REMEDY = "write it again with `timecat write`"
+
+
+def sample_type(names: Sequence[str]) -> np.dtype:
+    """The type of one sample's metadata, its fields in this order: image, label, group."""
+    return np.dtype([(name, _IMAGE if name == "image" else "<i8") for name in names], align=True)
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,9 @@ class Beton:
         modes: uint8 (n,), 0 for JPEG and 1 for raw RGB bytes (row, column, channel).
         heights, widths: int64 (n,), pixels, 1 or more.
         offsets, sizes: int64 (n,), bytes: sample i's image is path[offsets[i] : offsets[i] + sizes[i]].
+        groups: int64 (n,), 0 or more, of a file that has them.
+        group_names: group k's name, as the JSON beside the file has it, else its number.
+        joined: the files of an index that spans several: its samples are theirs, one file after the other.
     """
 
     path: Path
@@ -51,15 +57,19 @@ class Beton:
     widths: np.ndarray
     offsets: np.ndarray
     sizes: np.ndarray
+    groups: np.ndarray | None = None
+    group_names: tuple[str, ...] = ()
+    joined: tuple["Beton", ...] = ()
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def fingerprint(self) -> str:
-        """A hash of the index: labels, modes, sizes and places of all images."""
-        digest = hashlib.sha256()
-        for array in (self.labels, self.modes, self.heights, self.widths, self.offsets, self.sizes):
-            digest.update(np.ascontiguousarray(array).tobytes())
+        """A hash of the index: labels, modes, sizes, places and groups of all images, file by file."""
+        digest = hashlib.sha256("".join(beton.fingerprint() for beton in self.joined).encode())
+        for array in (self.labels, self.modes, self.heights, self.widths, self.offsets, self.sizes, self.groups):
+            if array is not None:
+                digest.update(np.ascontiguousarray(array).tobytes())
         return digest.hexdigest()
 
     def sample_hash(self) -> str:
@@ -77,6 +87,23 @@ class Beton:
     def num_classes(self) -> int:
         """The largest label plus one."""
         return int(self.labels.max()) + 1
+
+
+def join(betons: Sequence[Beton]) -> Beton:
+    """One index of several files; without groups."""
+    if len(betons) == 1:
+        return betons[0]
+
+    def together(name: str) -> np.ndarray:
+        return np.concatenate([getattr(beton, name) for beton in betons])
+
+    return replace(
+        betons[0],
+        **{name: together(name) for name in ("labels", "modes", "heights", "widths", "offsets", "sizes")},
+        groups=None,
+        group_names=(),
+        joined=tuple(betons),
+    )
 
 
 def _read_array(path: Path, dtype: np.dtype, count: int, offset: int) -> np.ndarray:
@@ -124,25 +151,27 @@ def count_images(path: str | Path) -> int:
 def read_beton(path: str | Path) -> Beton:
     """Read what a .beton says of its samples, and check that every image lies whole within the file.
 
-    Files of FFCV's own DatasetWriter are read too, if they have one RGB image field and one integer field.
+    Files of FFCV's own DatasetWriter are read too, if they have one RGB image field and one integer field, or two: the
+    one called group is the group.
 
     Raises:
         UserError: the file is missing, is no such .beton, was interrupted, cut short or damaged, or holds nothing.
     """
     path = Path(path)
     num_fields, samples, table = _read_header(path)
-    if num_fields != 2:
-        raise UserError(f"{path}: has {num_fields} fields, not one image and one integer label; {_REMEDY}")
-    fields = _read_array(path, FIELD, 2, HEADER.itemsize)
-    sample_type = SAMPLES.get((int(fields["type"][0]), int(fields["type"][1])))
-    if sample_type is None:
-        raise UserError(f"{path}: its fields are not one RGB image and one integer label; {_REMEDY}")
+    if num_fields not in (2, 3):
+        raise UserError(f"{path}: has {num_fields} fields, not an image, a label and perhaps a group; {_REMEDY}")
+    fields = _read_array(path, FIELD, num_fields, HEADER.itemsize)
+    names = _field_names(fields)
+    if names is None:
+        raise UserError(f"{path}: its fields are not an RGB image, an integer label and perhaps a group; {_REMEDY}")
+    dtype = sample_type(names)
     metadata_start = HEADER.itemsize + fields.nbytes
-    metadata_end = metadata_start + samples * sample_type.itemsize
+    metadata_end = metadata_start + samples * dtype.itemsize
     if metadata_end > table:
         raise UserError(f"{path}: damaged, its table lies inside its metadata; {_REMEDY}")
 
-    metadata = _read_array(path, sample_type, samples, metadata_start)
+    metadata = _read_array(path, dtype, samples, metadata_start)
     image = metadata["image"]
     allocations = _read_array(path, ALLOCATION, samples, table)
     order = np.argsort(allocations["ptr"], kind="stable")
@@ -163,9 +192,34 @@ def read_beton(path: str | Path) -> Beton:
         widths=image["width"].astype(np.int64),
         offsets=ptrs[row].astype(np.int64),
         sizes=sizes[row].astype(np.int64),
+        groups=metadata["group"].astype(np.int64) if "group" in names else None,
     )
     _check_samples(beton)
-    return beton
+    return beton if beton.groups is None else replace(beton, group_names=_group_names(path, beton.groups))
+
+
+def _field_names(fields: np.ndarray) -> tuple[str, ...] | None:
+    """image, label and perhaps group in the file's order; None where the fields are others."""
+    kinds = fields["type"].tolist()
+    if sorted(kinds) not in ([INT_FIELD, IMAGE_FIELD], [INT_FIELD, INT_FIELD, IMAGE_FIELD]):
+        return None
+    given = [bytes(name).rstrip(b"\0").decode(errors="replace") for name in fields["name"]]
+    integers = [i for i, kind in enumerate(kinds) if kind == INT_FIELD]
+    if len(integers) == 2 and [given[i] for i in integers].count("group") != 1:
+        return None
+    return tuple(
+        "image" if kind == IMAGE_FIELD else "group" if len(integers) == 2 and given[i] == "group" else "label"
+        for i, kind in enumerate(kinds)
+    )
+
+
+def _group_names(path: Path, groups: np.ndarray) -> tuple[str, ...]:
+    count = int(groups.max()) + 1
+    beside = files.read_json(path.with_suffix(".json"))
+    names = beside.get("groups") if isinstance(beside, dict) else None
+    if isinstance(names, list) and len(names) >= count and all(isinstance(name, str) for name in names):
+        return tuple(names)
+    return tuple(str(number) for number in range(count))
 
 
 def _check_samples(beton: Beton) -> None:
@@ -176,6 +230,7 @@ def _check_samples(beton: Beton) -> None:
         (beton.modes > RAW, "is neither JPEG nor raw"),
         (wrong_size, "has a raw image of another size than its sides say"),
         (beton.labels < 0, "has a negative label"),
+        (beton.labels < 0 if beton.groups is None else beton.groups < 0, "has a negative group"),
     ):
         if bad.any():
             raise UserError(f"{beton.path}: sample {int(bad.argmax())} {what}; {_REMEDY}")

@@ -11,6 +11,7 @@ from timecat.config.section import plain
 from timecat.data.beton import Beton, read_beton
 from timecat.data.global_batch import batches_per_step, images_at_once
 from timecat.data.loader import BetonLoader
+from timecat.data.mixture import Mixture, read_mixture
 from timecat.data.split import stratified_split
 from timecat.data.views import MEAN_AND_STD, NORMALISATIONS, eval_view, train_view
 from timecat.errors import UserError
@@ -38,26 +39,32 @@ class ImageData(L.LightningDataModule):
         mean, std = MEAN_AND_STD[self.config.normalisation or NORMALISATIONS[self.config.view]]
         self.mean, self.std = torch.tensor(mean) * 255, torch.tensor(std) * 255
         self._betons: dict[str, Beton] = {}
+        self._mixture: Mixture | None = None
         self._split: tuple[np.ndarray, np.ndarray] | None = None
 
     def beton(self, name: str) -> Beton:
-        """The index of the file of a split.
+        """The index of the file of a split; `train` of a mixture is that of all components.
 
         Raises:
             UserError: no such file, a damaged one, labels beyond num_classes, or another number of images than stated.
         """
-        if name not in self.files:
+        mixed = name == "train" and self.config.mixture
+        if name not in self.files and not mixed:
             raise UserError(f"data.{name} is not given; name the .beton file of this split")
         if name not in self._betons:
-            beton = read_beton(self.files[name])
+            if mixed:
+                beton, self._mixture = read_mixture(self.config)
+            else:
+                beton = read_beton(self.files[name])
             if self.config.num_classes is not None and beton.num_classes > self.config.num_classes:
                 raise UserError(
                     f"{beton.path}: label {beton.num_classes - 1} is out of range; the model has "
                     f"{self.config.num_classes} classes (model.num_classes)"
                 )
-            if name == "train" and self.config.train_images not in (None, len(beton)):
+            count = sum(map(len, self._mixture.rows)) if mixed and self._mixture else len(beton)
+            if name == "train" and self.config.train_images not in (None, count):
                 raise UserError(
-                    f"{beton.path}: holds {len(beton):,} images, data.train_images says "
+                    f"{beton.path}: holds {count:,} images, data.train_images says "
                     f"{self.config.train_images:,}; mend the one that is wrong"
                 )
             self._betons[name] = beton
@@ -65,6 +72,8 @@ class ImageData(L.LightningDataModule):
 
     def split(self) -> tuple[np.ndarray, np.ndarray]:
         """(indices to train on, indices held out) of the training file, int64; the second is empty without holdout."""
+        if self._split is None and self.config.mixture:
+            self._split = self._split_mixture()
         if self._split is None:
             beton = self.beton("train")
             name, indices = str(beton.path), np.arange(len(beton), dtype=np.int64)
@@ -77,9 +86,28 @@ class ImageData(L.LightningDataModule):
             self._split = indices, held
         return self._split
 
+    def _split_mixture(self) -> tuple[np.ndarray, np.ndarray]:
+        """Hold out of each component, class by class."""
+        beton, holdout = self.beton("train"), self.config.holdout
+        assert self._mixture is not None
+        kept, held = [], []
+        for name, rows in zip(self._mixture.names, self._mixture.rows, strict=True):
+            if holdout:
+                here, out = stratified_split(beton.labels[rows], holdout, SPLIT_SEED, f"data.mixture.{name}")
+                rows, out = rows[here], rows[out]
+                held.append(out)
+            kept.append(rows)
+        indices = np.sort(np.concatenate(kept))
+        self._mixture = self._mixture.only(indices)
+        return indices, np.sort(np.concatenate(held)) if held else indices[:0]
+
+    def group_names_of(self, name: str) -> tuple[str, ...]:
+        """Of a mixture's components, or of the groups of the file that `test` or `val` reads; empty without groups."""
+        return self.beton("train" if name == "val" and "val" not in self.files else name).group_names
+
     def setup(self, stage: str) -> None:
         for name in {"fit": ("train", "val"), "validate": ("val",), "test": ("test",)}.get(stage, ()):
-            if name in self.files:
+            if name in self.files or (name == "train" and self.config.mixture):
                 self.beton(name)
 
     def _devices(self) -> dict[str, Any]:
@@ -136,9 +164,11 @@ class ImageData(L.LightningDataModule):
     def train_loader(self, seed: int) -> BetonLoader:
         """Shuffled, augmented batches of this rank."""
         world = self.trainer.world_size if self.trainer else 1
+        indices = self.split()[0]
         return BetonLoader(
             self.beton("train"),
-            self.split()[0],
+            indices,
+            mixture=self._mixture,
             view=self.train_view,
             resolution=self.train_side,
             batch_size=self.images_at_once(world),

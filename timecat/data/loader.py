@@ -18,6 +18,7 @@ import torch
 
 from timecat.data import kernel, views
 from timecat.data.beton import Beton
+from timecat.data.mixture import Mixture
 from timecat.errors import UserError
 
 BATCHES_AHEAD = 3
@@ -25,6 +26,8 @@ BATCHES_AHEAD = 3
 
 class BetonLoader:
     """Iterate over batches of a .beton: (images uint8 (b, side, side, 3), labels int64 (b,), indices int64 (b,)).
+
+    Where the samples have groups, or are of a mixture's components, int64 (b,) of these follows.
 
     Each batch owns its memory (page-locked where `pin`), so it may be kept as long as one likes. Lightning finds
     `batch_sampler.sampler.set_epoch` and `state_dict`; nothing is started before the first `next`.
@@ -38,6 +41,7 @@ class BetonLoader:
         seed: of order and boxes; members of an ensemble differ by it.
         shuffle: visit in an order that is a function of (seed, epoch); else in the order of `indices`.
         drop_last: only whole batches over all ranks (training); else each rank visits its share, no sample twice.
+        mixture: components of `indices` that an epoch draws from in their shares, with drop_last.
         batches_per_step: of accumulated gradients; with drop_last, an epoch has whole steps only.
         rank, world: this process among those that share each global batch.
         workers: threads that decode.
@@ -55,6 +59,7 @@ class BetonLoader:
         seed: int = 0,
         shuffle: bool = False,
         drop_last: bool = False,
+        mixture: Mixture | None = None,
         batches_per_step: int = 1,
         rank: int = 0,
         world: int = 1,
@@ -65,12 +70,14 @@ class BetonLoader:
         self.side = resolution if callable(resolution) else lambda epoch: resolution
         self.batch_size, self.seed, self.shuffle, self.drop_last = batch_size, seed, shuffle, drop_last
         self.batches_per_step, self.rank, self.world, self.pin = batches_per_step, rank, world, pin
+        self.mixture = mixture
         self.workers = max(1, min(workers, len(os.sched_getaffinity(0))))
         self.epoch = 0
         self.batches_done = 0
         self._resume_at = 0
         self._running: _Prefetch | None = None
-        self._file = np.memmap(beton.path, np.uint8, mode="r")
+        self._files = [np.memmap(each.path, np.uint8, mode="r") for each in beton.joined or (beton,)]
+        self._starts = np.cumsum([0, *(len(each) for each in beton.joined)])  # of the files' samples
         if len(self) == 0:
             raise UserError(
                 f"{beton.path}: its {len(indices):,} images do not fill one batch of "
@@ -123,13 +130,22 @@ class BetonLoader:
         In training a step's images fall into as many parts as it has batches, over all ranks, each a piece of the
         order; so they are the same whether they are trained on one after the other, by several ranks or side by side.
         """
-        order = self.indices
-        if self.shuffle:
-            order = np.random.default_rng([self.seed, self.epoch]).permutation(order)
+        return self._visits()[0]
+
+    def _visits(self) -> tuple[np.ndarray, np.ndarray]:
+        """The samples that this rank visits, and the number of each one's draw of a random view, both int64."""
+        images = len(self) * self.batch_size * self.world
+        if self.mixture is not None:
+            order, draws = self.mixture.epoch(self.seed, self.epoch, images)
+        else:
+            order, draws = self.indices, np.full(len(self.indices), self.epoch)
+            if self.shuffle:
+                order = np.random.default_rng([self.seed, self.epoch]).permutation(order)
         if not self.drop_last:
-            return order[self.rank :: self.world]
-        order = order[: len(self) * self.batch_size * self.world]
-        return order.reshape(-1, self.world, self.batch_size)[:, self.rank].ravel()
+            return order[self.rank :: self.world], draws[self.rank :: self.world]
+        shape = -1, self.world, self.batch_size
+        order, draws = (each[:images].reshape(shape)[:, self.rank].ravel() for each in (order, draws))
+        return order, draws
 
     def __iter__(self) -> Iterator[tuple[torch.Tensor, ...]]:
         start, self._resume_at = self._resume_at, 0
@@ -137,8 +153,8 @@ class BetonLoader:
 
     def _batches(self, start: int) -> Iterator[tuple[torch.Tensor, ...]]:
         self.close()
-        order, epoch = self.order(), self.epoch
-        chunks = [order[i : i + self.batch_size] for i in range(start * self.batch_size, len(order), self.batch_size)]
+        (order, draws), epoch, size = self._visits(), self.epoch, self.batch_size
+        chunks = [(order[i : i + size], draws[i : i + size]) for i in range(start * size, len(order), size)]
         self.batches_done = start
         running = self._running = _Prefetch(self, chunks, epoch)
         try:
@@ -154,37 +170,67 @@ class BetonLoader:
             self._running.close()
             self._running = None
 
-    def read(self, indices: np.ndarray, epoch: int, pool: ThreadPoolExecutor | None = None) -> tuple[torch.Tensor, ...]:
-        """One batch of the given samples as they are seen in the given epoch."""
+    def read(
+        self,
+        indices: np.ndarray,
+        epoch: int,
+        pool: ThreadPoolExecutor | None = None,
+        draws: np.ndarray | None = None,
+    ) -> tuple[torch.Tensor, ...]:
+        """One batch of the given samples as they are seen in the given epoch.
+
+        Args:
+            draws: the number of each sample's draw of a random view, int64 (b,); the epoch by default.
+        """
         beton = self.beton
         heights, widths = beton.heights[indices], beton.widths[indices]
         side = self.side(epoch)
-        random = views.uniform(self.seed, epoch, indices, views.DRAWS)
+        random = views.uniform(self.seed, epoch if draws is None else draws, indices, views.DRAWS)
         boxes = views.boxes(self.view, heights, widths, side, random)
         images = torch.empty((len(indices), side, side, 3), dtype=torch.uint8, pin_memory=self.pin)
         out, failed = images.numpy(), np.zeros(len(indices), np.int64)
         rows = (beton.offsets[indices], beton.sizes[indices], beton.modes[indices], heights, widths, boxes, out, failed)
         edges = np.linspace(0, len(indices), min(self.workers, len(indices)) + 1).astype(int)
         parts = [slice(a, b) for a, b in pairwise(edges)]
-        fill = kernel.fill_bicubic if self.view.interpolation == "bicubic" else kernel.fill
         if pool is None or len(parts) == 1:
-            fill(self._file, *rows)
+            self._fill(indices, rows)
         else:
-            list(pool.map(lambda part: fill(self._file, *(row[part] for row in rows)), parts))
+            list(pool.map(lambda part: self._fill(indices[part], tuple(row[part] for row in rows)), parts))
         for i in np.flatnonzero(failed):
             self._decode_again(int(indices[i]), boxes[i], out[i])
-        return images, torch.from_numpy(beton.labels[indices]), torch.from_numpy(indices.copy())
+        of_samples = [beton.labels[indices], indices.copy()]
+        if beton.groups is not None:
+            of_samples.append(beton.groups[indices])
+        return images, *map(torch.from_numpy, of_samples)
+
+    def _file_of(self, indices: np.ndarray) -> np.ndarray:
+        """The number of each sample's file, int64."""
+        return np.searchsorted(self._starts[1:-1], indices, side="right")
+
+    def _fill(self, indices: np.ndarray, rows: tuple[Any, ...]) -> None:
+        """Write the view of each sample, whichever file it is in; rows as kernel.fill takes them, views of arrays."""
+        fill: Any = kernel.fill_bicubic if self.view.interpolation == "bicubic" else kernel.fill
+        if len(self._files) == 1:
+            return fill(self._files[0], *rows)
+        *given, out, failed = rows
+        of_file = self._file_of(indices)
+        for number, file in enumerate(self._files):
+            mine = np.flatnonzero(of_file == number)
+            seen, bad = np.empty_like(out[mine]), np.zeros(len(mine), np.int64)
+            fill(file, *(row[mine] for row in given), seen, bad)
+            out[mine], failed[mine] = seen, bad
 
     def _decode_again(self, index: int, box: np.ndarray, out: np.ndarray) -> None:
         """Ask turbojpeg what was wrong with a JPEG; `timecat write` stores none of these, other writers may."""
         start, size = int(self.beton.offsets[index]), int(self.beton.sizes[index])
         height, width = int(self.beton.heights[index]), int(self.beton.widths[index])
-        source, pixels = np.array(self._file[start : start + size]), np.empty((height, width, 3), np.uint8)
+        number = int(self._file_of(np.array([index]))[0])
+        source = np.array(self._files[number][start : start + size])
+        pixels = np.empty((height, width, 3), np.uint8)
         why = kernel.complaint(source, pixels)
         if why is not None:
-            raise UserError(
-                f"{self.beton.path}: image {index} is broken ({why}); write the file again with `timecat write`"
-            )
+            path, place = (self.beton.joined or (self.beton,))[number].path, index - int(self._starts[number])
+            raise UserError(f"{path}: image {place} is broken ({why}); write the file again with `timecat write`")
         pixels.setflags(write=False)
         (kernel.see_bicubic if self.view.interpolation == "bicubic" else kernel.see)(pixels, box, out)
 
@@ -192,17 +238,17 @@ class BetonLoader:
 class _Prefetch:
     """A thread that reads batches ahead; its exceptions come out of `next`, and `close` always ends it."""
 
-    def __init__(self, loader: BetonLoader, chunks: list[np.ndarray], epoch: int) -> None:
+    def __init__(self, loader: BetonLoader, chunks: list[tuple[np.ndarray, np.ndarray]], epoch: int) -> None:
         self._queue: queue.Queue[Any] = queue.Queue(BATCHES_AHEAD)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, args=(loader, chunks, epoch), daemon=True)
         self._thread.start()
 
-    def _run(self, loader: BetonLoader, chunks: list[np.ndarray], epoch: int) -> None:
+    def _run(self, loader: BetonLoader, chunks: list[tuple[np.ndarray, np.ndarray]], epoch: int) -> None:
         try:
             with ThreadPoolExecutor(loader.workers) as pool:
-                for chunk in chunks:
-                    if not self._put(loader.read(chunk, epoch, pool)):
+                for chunk, draws in chunks:
+                    if not self._put(loader.read(chunk, epoch, pool, draws)):
                         return
             self._put(None)
         except BaseException as error:

@@ -75,10 +75,14 @@ def _mix(x: np.ndarray) -> np.ndarray:
     return x ^ (x >> np.uint64(31))
 
 
-def uniform(seed: int, epoch: int, indices: np.ndarray, draws: int) -> np.ndarray:
-    """Float64 in [0, 1) of shape (n, draws): row i is a function of (seed, epoch, indices[i]) alone."""
+def uniform(seed: int, epoch: int | np.ndarray, indices: np.ndarray, draws: int) -> np.ndarray:
+    """Float64 in [0, 1) of shape (n, draws): row i is a function of (seed, epoch, indices[i]) alone.
+
+    Args:
+        epoch: of all rows, or int64 (n,).
+    """
     with np.errstate(over="ignore"):
-        key = _mix(_mix(np.array([seed], np.uint64) + _GOLDEN) + np.uint64(epoch) * _GOLDEN)
+        key = _mix(_mix(np.array([seed], np.uint64) + _GOLDEN) + np.asarray(epoch).astype(np.uint64) * _GOLDEN)
         rows = _mix(key + (indices.astype(np.uint64) + np.uint64(1)) * _GOLDEN)[:, None]
         columns = (np.arange(draws, dtype=np.uint64) + np.uint64(1))[None, :] * _GOLDEN
         return (_mix(rows + columns) >> np.uint64(11)).astype(np.float64) * 2.0**-53

@@ -48,6 +48,9 @@ class LinearProbe(L.LightningModule):
         nn.init.zeros_(self.linear.bias)
         self.metrics = ClassifierMetrics(num_classes)
 
+    def setup(self, stage: str) -> None:
+        self.metrics.tell_groups(self.trainer, stage)
+
     def forward(self, images: Tensor) -> Tensor:
         """Logits (b, num_classes) of normalised images (b, 3, h, w)."""
         return self.linear(self.norm(self.cat(images)))
@@ -59,8 +62,8 @@ class LinearProbe(L.LightningModule):
         return loss
 
     def validation_step(self, batch: tuple[Tensor, ...], batch_index: int) -> None:
-        images, labels, *_ = batch
-        self.metrics.update(self(images), labels)
+        images, labels, _, *groups = batch
+        self.metrics.update(self(images), labels, *groups)
 
     test_step = validation_step
 

@@ -72,11 +72,11 @@ class Member(L.LightningModule):
         return loss
 
     def validation_step(self, batch: tuple[Tensor, ...], batch_index: int) -> None:
-        images, labels, *_ = batch
+        images, labels, _, *groups = batch
         logits = self(images)
         if self.config.test_flip:
             logits = (logits + self(images.flip(3))) / 2
-        self.metrics.update(logits, labels)
+        self.metrics.update(logits, labels, *groups)
 
     test_step = validation_step
 
@@ -111,6 +111,7 @@ class Member(L.LightningModule):
 
     def setup(self, stage: str) -> None:
         leave_buffers_alone(self.trainer.strategy)
+        self.metrics.tell_groups(self.trainer, stage)
 
     def on_train_start(self) -> None:
         self.training_weights()

@@ -10,17 +10,17 @@ from timecat.data.sources.images import Split, of_files, require
 from timecat.errors import UserError
 
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".gif")
-_SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 
 
 def read_folders(root: Path, wanted: Sequence[str] | None) -> list[Split]:
     """The splits of a directory; `wanted` as in `open_source`."""
     if not root.is_dir():
-        other = "a directory, fashion-mnist, digits, inat2018:DIR or torchvision:NAME"
+        other = "a directory, fashion-mnist, digits, dominoes or one of those that `timecat write --help` lists"
         raise UserError(f"{root}: no such directory; a source is {other}")
     split_dirs: dict[str, Path] = {}
     for child in _subdirectories(root):
-        name = _SPLITS.get(child.name)
+        name = SPLITS.get(child.name)
         if name is None or not _subdirectories(child):
             continue
         if name in split_dirs:

@@ -22,7 +22,9 @@ class Split:
         labels: int64 (n,).
         files: whether item gives files.
         item: image i, as the path of an encoded file or else as uint8 (height, width, 3); threads may call it.
-        fingerprint: hex; changes when the images or labels do.
+        fingerprint: hex; changes when the images, labels or groups do.
+        groups: int64 (n,), where images have a group beside the label.
+        group_names: group k's name; all splits of a source have the same ones.
     """
 
     name: str
@@ -31,6 +33,8 @@ class Split:
     files: bool
     item: Callable[[int], Path | np.ndarray]
     fingerprint: str
+    groups: np.ndarray | None = None
+    group_names: tuple[str, ...] = ()
 
 
 def of_files(
@@ -66,8 +70,20 @@ def subset(split: Split, name: str, indices: np.ndarray) -> Split:
     """Some images of a split, as a split of another name."""
     digest = hashlib.sha256(split.fingerprint.encode() + indices.tobytes()).hexdigest()
     return replace(
-        split, name=name, labels=split.labels[indices], item=lambda i: split.item(int(indices[i])), fingerprint=digest
+        split,
+        name=name,
+        labels=split.labels[indices],
+        item=lambda i: split.item(int(indices[i])),
+        fingerprint=digest,
+        groups=None if split.groups is None else split.groups[indices],
     )
+
+
+def grouped(split: Split, groups: np.ndarray, names: tuple[str, ...]) -> Split:
+    """The split with a group for each image, int64 (n,), numbers into `names`."""
+    groups = groups.astype(np.int64)
+    digest = hashlib.sha256(split.fingerprint.encode() + groups.tobytes() + "\0".join(names).encode()).hexdigest()
+    return replace(split, groups=groups, group_names=names, fingerprint=digest)
 
 
 def require(source: str | Path, wanted: Sequence[str] | None, names: Sequence[str]) -> None:

@@ -11,12 +11,13 @@ from PIL import Image
 from timecat.data.sources.folders import read_folders
 from timecat.data.sources.images import Split, of_arrays, require, subset
 from timecat.data.sources.inat2018 import INAT2018, read_inat2018
+from timecat.data.sources.spurious import CELEBA, WATERBIRDS, dominoes, read_celeba, read_waterbirds
 from timecat.data.sources.torchvision_sets import read_torchvision
 from timecat.data.split import stratified_split
 from timecat.errors import UserError
 
 FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
-BUILT_IN = ("fashion-mnist", "digits")  # sources that are no paths; a directory of such a name is ./digits
+BUILT_IN = ("fashion-mnist", "digits", "dominoes")  # sources that are no paths; a directory of such a name is ./digits
 _CLOTHES = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
 
 
@@ -34,7 +35,8 @@ def open_source(
 ) -> list[Split]:
     """The splits of a source: a directory of class directories, or a name.
 
-    The names are "fashion-mnist", "digits", "inat2018:DIR" and "torchvision:NAME".
+    The names are "fashion-mnist", "digits", "dominoes", "inat2018:DIR", "waterbirds:DIR", "celeba:DIR" and
+    "torchvision:NAME".
 
     Args:
         splits: the names of those wanted; all by default.
@@ -46,9 +48,15 @@ def open_source(
         UserError: the source is missing, is laid out otherwise, or lacks a split that is asked for.
     """
     if source == "fashion-mnist":
-        parts = [_fashion_mnist("train", "train"), _fashion_mnist("test", "t10k")]
+        parts = _clothes()
     elif source == "digits":
         parts = _digits()
+    elif source == "dominoes":
+        parts = dominoes(_clothes(), _digits())
+    elif source.startswith(WATERBIRDS):
+        parts = read_waterbirds(Path(source.removeprefix(WATERBIRDS)), splits)
+    elif source.startswith(CELEBA):
+        parts = read_celeba(Path(source.removeprefix(CELEBA)), splits)
     elif source.startswith(INAT2018):
         parts = read_inat2018(Path(source.removeprefix(INAT2018)), splits)
     elif source.startswith("torchvision:"):
@@ -63,6 +71,10 @@ def open_source(
         parts = [subset(parts[0], "train", kept), subset(parts[0], "test", held)]
     require(source, splits, [split.name for split in parts])
     return [split for split in parts if splits is None or split.name in splits]
+
+
+def _clothes() -> list[Split]:
+    return [_fashion_mnist("train", "train"), _fashion_mnist("test", "t10k")]
 
 
 def _fashion_mnist(name: str, prefix: str) -> Split:

@@ -18,8 +18,8 @@ from timecat.data.beton import (
     MAX_SIDE,
     MIN_PAGE_SIZE,
     RAW,
-    SAMPLES,
     VERSION,
+    sample_type,
 )
 from timecat.errors import UserError
 
@@ -35,17 +35,23 @@ class BetonWriter:
         path: the file to make. Until the block ends well it is `.<name>.tmp-<process id>` in the same directory.
         num_samples: how many indices there are.
         page_size: bytes, a power of two from 8 MiB to 1 GiB.
+        groups: int64 (num_samples,), where each sample has a group beside its label.
     """
 
-    def __init__(self, path: str | Path, num_samples: int, page_size: int = MIN_PAGE_SIZE) -> None:
+    def __init__(
+        self, path: str | Path, num_samples: int, page_size: int = MIN_PAGE_SIZE, groups: np.ndarray | None = None
+    ) -> None:
         if page_size & (page_size - 1) or not MIN_PAGE_SIZE <= page_size <= MAX_PAGE_SIZE:
             raise ValueError(f"page_size {page_size} is not a power of two from {MIN_PAGE_SIZE} to {MAX_PAGE_SIZE}")
         self.path = Path(path)
         self.page_size = page_size
         self._temporary = files.temporary_name(self.path)
-        self._metadata = np.zeros(num_samples, dtype=SAMPLES[IMAGE_FIELD, INT_FIELD])
+        self._fields = ("image", "label") if groups is None else ("image", "label", "group")
+        self._metadata = np.zeros(num_samples, dtype=sample_type(self._fields))
+        if groups is not None:
+            self._metadata["group"] = groups
         self._sizes = np.full(num_samples, -1, dtype=np.int64)  # -1: to come, 0: dropped
-        self._metadata_start = HEADER.itemsize + 2 * FIELD.itemsize
+        self._metadata_start = HEADER.itemsize + len(self._fields) * FIELD.itemsize
         self._end = -(-(self._metadata_start + self._metadata.nbytes) // page_size) * page_size
         self._opened: BufferedWriter | None = None
 
@@ -97,7 +103,8 @@ class BetonWriter:
             self.page_size *= 2
         if self._end // self.page_size != (self._end + size - 1) // self.page_size:
             self._end = -(-self._end // self.page_size) * self.page_size
-        self._metadata[index] = ((mode, width, height, self._end), label)
+        self._metadata["image"][index] = (mode, width, height, self._end)
+        self._metadata["label"][index] = label
         self._sizes[index] = size
         self._end += size
 
@@ -139,11 +146,11 @@ class BetonWriter:
         table["sample"] = np.arange(len(kept))
         table["ptr"] = metadata["image"]["ptr"]
         table["size"] = self._sizes[kept]
-        fields = np.zeros(2, dtype=FIELD)
-        fields["type"] = IMAGE_FIELD, INT_FIELD
-        for field, name in zip(fields, (b"image", b"label"), strict=True):
-            field["name"][: len(name)] = list(name)
-        header = np.array([(VERSION, 2, self.page_size, len(kept), self._end)], dtype=HEADER)
+        fields = np.zeros(len(self._fields), dtype=FIELD)
+        for field, name in zip(fields, self._fields, strict=True):
+            field["type"] = IMAGE_FIELD if name == "image" else INT_FIELD
+            field["name"][: len(name)] = list(name.encode())
+        header = np.array([(VERSION, len(fields), self.page_size, len(kept), self._end)], dtype=HEADER)
 
         self._file.write(table.tobytes())
         self._file.seek(0)

@@ -18,13 +18,23 @@ SOURCE is one of
                     (or valid, validation), each such
   fashion-mnist     Debian's package dataset-fashion-mnist
   digits            scikit-learn's 1,797 digits, 28x28
+  dominoes          made of these two: a garment above a digit, a cue that goes
+                    with the label in some groups; see docs/bottleneck.md
   inat2018:DIR      iNaturalist 2018: DIR/train2018.json, DIR/val2018.json and
                     the images that they list, below DIR
+  waterbirds:DIR    Waterbirds, with its metadata.csv; celeba:DIR, with its lists
+                    of attributes and parts; both with their groups
   torchvision:NAME  a classification data set of torchvision whose files lie in
                     --root (--download fetches them)
 """
 
 _EPILOG = """\
+--groups names a group for each image, kept in the .beton as a field beside the
+label: a CSV file of lines FILE,GROUP or a JSON object {"FILE": "GROUP"}, FILE
+from the source's directory as in train/cat/1.jpg; or folder:N, the N-th
+directory below the class's: folder:1 of train/cat/indoor/1.jpg is indoor.
+Mixtures weigh groups, and reports break down by them.
+
 The smaller or the rawer the storage, the faster FFCV reads: raw bytes need no
 decoding, and a JPEG's decoding grows with its pixels. Smaller storage changes
 the data, though, so check the accuracy at the size you choose. At 64 pixels
@@ -63,6 +73,7 @@ def main(argv: Sequence[str]) -> int:
     add("out", metavar="OUT", type=Path, help="the directory that the files go to")
     add("--splits", metavar="A,B", help="write these splits only, of train, val and test")
     add("--test-fraction", type=float, metavar="F", help="hold out this share of every class as the test split")
+    add("--groups", metavar="WHICH", help="give each image a group: a CSV or JSON file, or folder:N; see below")
     add("--max-side", type=int, metavar="PIXELS", help="reduce the longest side to this (Lanczos); never enlarges")
     add("--storage", choices=STORAGES, default="auto", help="auto (default): raw up to 64 pixels, else jpeg; see below")
     add(

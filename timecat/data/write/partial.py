@@ -39,6 +39,7 @@ class Partial:
         key: all that its bytes are made from, for JSON; a partial file of another key is removed.
         labels: int64 (n,).
         encode: gives image i as it is stored, or why it is broken. An image that was broken before is tried again.
+        groups: int64 (n,), where there are groups.
 
     Attributes:
         done: how many images, broken ones too, are in: at first those of the runs before.
@@ -51,7 +52,12 @@ class Partial:
     """
 
     def __init__(
-        self, path: Path, key: Mapping[str, object], labels: np.ndarray, encode: Callable[[int], Encoded | str]
+        self,
+        path: Path,
+        key: Mapping[str, object],
+        labels: np.ndarray,
+        encode: Callable[[int], Encoded | str],
+        groups: np.ndarray | None = None,
     ) -> None:
         self.path = path
         self.done = 0
@@ -61,7 +67,7 @@ class Partial:
         self._labels = labels
         self.encode = encode
         self._data, self._journal_path = _hidden(path)
-        self._writer = BetonWriter(path, len(labels))
+        self._writer = BetonWriter(path, len(labels), groups=groups)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="sync")
         self._last: Future | None = None  # the batch that is on its way to the disk
         self._submitted = 0  # images in all batches

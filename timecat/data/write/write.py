@@ -19,6 +19,7 @@ import PIL
 
 from timecat import __version__, files
 from timecat.data.beton import MAX_SIDE, MIN_PAGE_SIZE
+from timecat.data.sources.groups import with_groups
 from timecat.data.sources.images import Split
 from timecat.data.sources.inat2018 import INAT2018
 from timecat.data.sources.open_source import directory_of, open_source
@@ -43,6 +44,7 @@ def write(
     jpeg_share: float | None = None,
     quality: int = 90,
     test_fraction: float | None = None,
+    groups: str | None = None,
     skip_broken: bool = False,
     workers: int | None = None,
     root: str | Path | None = None,
@@ -57,6 +59,7 @@ def write(
 
     Args:
         source, splits, test_fraction, root, download: as `open_source` takes them.
+        groups: each image's group, as `with_groups` takes it.
         max_side, storage, jpeg_share, quality: as in `Settings`.
         skip_broken: leave broken images out, list them in the JSON and warn on stderr.
         workers: threads; by default as many as there are processors.
@@ -75,6 +78,8 @@ def write(
     if workers < 1:
         raise UserError(f"--workers {workers}: choose 1 or more")
     all_splits = open_source(source, splits, test_fraction, root, download)
+    if groups is not None:
+        all_splits = with_groups(all_splits, groups, source, root)
     if source.startswith(INAT2018):
         source = INAT2018 + str(Path(source.removeprefix(INAT2018)).resolve())
     elif (images := directory_of(source)) is not None:
@@ -170,7 +175,7 @@ def _try(split: Split, settings: Settings, i: int) -> Encoded | str:
 def _partial(split: Split, out: Path, settings: Settings) -> Partial:
     made_by = {"timecat": __version__, "pillow": PIL.__version__}  # of another Pillow the JPEGs may differ
     key = asdict(settings) | {"fingerprint": split.fingerprint, "page_size": MIN_PAGE_SIZE} | made_by
-    return Partial(out / f"{split.name}.beton", key, split.labels, lambda i: _try(split, settings, i))
+    return Partial(out / f"{split.name}.beton", key, split.labels, lambda i: _try(split, settings, i), split.groups)
 
 
 def _check_space(
@@ -257,7 +262,11 @@ def _write_split(
     partial.publish()
     if broken:
         say(f"warning: {name}: left out {len(broken)} broken images: {', '.join(broken[:3])}, ...", error=True)
-    what = f"{record['images']:,} images of {len(split.classes)} classes, {_size(record['bytes'])}"
+    empty = [f"{g!r}" for g, n in zip(split.group_names, record.get("images_of_groups", ()), strict=False) if not n]
+    if empty:
+        say(f"{name}: no image of the group{'s' * (len(empty) > 1)} {', '.join(empty[:5])}", error=True)
+    kinds = f"{len(split.classes)} classes" + (f" and {len(split.group_names)} groups" if split.group_names else "")
+    what = f"{record['images']:,} images of {kinds}, {_size(record['bytes'])}"
     report(f"{name}: {what}, {(count - before) / (time.monotonic() - start):,.0f} images/s")
 
 
@@ -272,12 +281,20 @@ def _record(split: Split, rows: np.ndarray, broken: list[str]) -> dict[str, obje
         "fingerprint": split.fingerprint,
         "images": images,
         "classes": list(split.classes),
+        **_groups_record(split, good),
         "per_class": {"min": int(per_class.min()), "max": int(per_class.max())},
         "kept_jpegs": kept,
         "converted": images - kept,
         "skipped": broken,
         **sides,
     }
+
+
+def _groups_record(split: Split, good: np.ndarray) -> dict[str, object]:
+    if split.groups is None:
+        return {}
+    counts = np.bincount(split.groups[good], minlength=len(split.group_names)).tolist()
+    return {"groups": list(split.group_names), "images_of_groups": counts}
 
 
 def _content(path: Path) -> dict[str, object]:

@@ -1,0 +1,155 @@
+"""Mixtures: several components as one training set, each epoch in the weights' shares; a function of (seed, epoch).
+
+P = sum_j lambda_j P[j] of arXiv 2506.18221: component j is a file or groups of one, lambda_j its share of every epoch.
+"""
+
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from itertools import pairwise
+
+import numpy as np
+
+from timecat.config.data import ComponentConfig, DataConfig
+from timecat.data.beton import Beton, join, read_beton
+from timecat.errors import UserError
+
+GOLDEN = 0x9E3779B9  # of 2**32: the golden ratio's fraction
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """Components to draw from.
+
+    Attributes:
+        names: of the components.
+        shares: of every epoch's images, adding up to 1.
+        rows: of each component its samples, int64 (n_j,), disjoint.
+    """
+
+    names: tuple[str, ...]
+    shares: tuple[Fraction, ...]
+    rows: tuple[np.ndarray, ...]
+
+    def counts(self, seed: int, epoch: int, images: int) -> list[int]:
+        """How many of an epoch's `images` are of each component: less than one from images x share, and exactly
+        `images` together.
+
+        Systematic sampling (Madow 1949): the shares laid end to end, cut at the whole numbers after an offset. The
+        offset steps by the golden ratio from epoch to epoch, so that no component is rounded the same way for long.
+        """
+        offset = Fraction((seed * 0x85EBCA6B + (epoch + 1) * GOLDEN) % 2**32, 2**32)
+        edges, total = [0], Fraction(0)
+        for share in self.shares:
+            total += images * share
+            edges.append(int(total + offset))  # the floor
+        return [high - low for low, high in pairwise(edges)]
+
+    def epoch(self, seed: int, epoch: int, images: int) -> tuple[np.ndarray, np.ndarray]:
+        """The samples of an epoch, shuffled, and how often each was drawn before; both int64 (images,).
+
+        Each component is gone through in shuffled passes that go on from epoch to epoch, so that of its images none is
+        drawn twice before all were drawn once.
+        """
+        before = np.sum([self.counts(seed, e, images) for e in range(epoch)], axis=0, dtype=np.int64)
+        before = np.broadcast_to(before, len(self.names))
+        samples, passes = [], []
+        for number, (rows, start, count) in enumerate(
+            zip(self.rows, before.tolist(), self.counts(seed, epoch, images), strict=True)
+        ):
+            places = np.arange(start, start + count)
+            passes.append(places // len(rows))
+            drawn = np.empty(count, np.int64)
+            for this in np.unique(passes[-1]).tolist():
+                order = np.random.default_rng([seed, this, number + 1]).permutation(rows)
+                mine = passes[-1] == this
+                drawn[mine] = order[places[mine] % len(rows)]
+            samples.append(drawn)
+        shuffled = np.random.default_rng([seed, epoch]).permutation(images)
+        return np.concatenate(samples)[shuffled], np.concatenate(passes)[shuffled]
+
+    def only(self, kept: np.ndarray) -> "Mixture":
+        """The same of these samples alone, int64 ascending."""
+        return replace(self, rows=tuple(rows[np.isin(rows, kept)] for rows in self.rows))
+
+    def words(self, images: int, holdout: float = 0.0) -> list[str]:
+        """What an epoch of so many images is made of, a line a component; `holdout` is left out of each."""
+        lines = []
+        for name, share, rows in zip(self.names, self.shares, self.rows, strict=True):
+            drawn, there = float(images * share), round(len(rows) * (1 - holdout))
+            line = f"component {name}: {float(share):.3g} of an epoch's {images:,} images, from {there:,}"
+            lines.append(f"{line}: each is seen {drawn / there:.2g} times an epoch")
+        return lines
+
+
+def shares_of(data: DataConfig) -> tuple[Fraction, ...]:
+    """The weights as shares that add up to 1, exactly."""
+    weights = [Fraction(component.weight).limit_denominator(10**9) for component in data.components.values()]
+    return tuple(weight / sum(weights) for weight in weights)
+
+
+def normalised(data: DataConfig) -> str | None:
+    """What is done with weights that do not add up to 1, in a line; None where they do."""
+    weights = [component.weight for component in data.components.values()]
+    if not weights or abs(sum(weights) - 1) < 1e-9:
+        return None
+    given, taken = (", ".join(f"{value:.4g}" for value in values) for values in (weights, data.shares.values()))
+    return f"data.mixture: weights {given} add up to {sum(weights):.4g}, and are taken as shares {taken}"
+
+
+def read_mixture(data: DataConfig) -> tuple[Beton, Mixture]:
+    """The index of all components' files together, and which of its samples belong to which component.
+
+    The index has the components as its groups, and labels of the mixture's label space.
+
+    Raises:
+        UserError: a file is missing or damaged, a component has no image, or two have the same image.
+    """
+    files = {data.directory / str(component.train or data.train) for component in data.components.values()}
+    betons = {path: read_beton(path) for path in sorted(files)}
+    starts = dict(zip(betons, np.cumsum([0, *(len(beton) for beton in betons.values())]).tolist(), strict=False))
+    joined = join(list(betons.values()))
+    owner, labels, first = np.full(len(joined), -1), joined.labels.copy(), 0
+    rows = []
+    for number, (name, component) in enumerate(data.components.items()):
+        path = data.directory / str(component.train or data.train)
+        mine = starts[path] + _rows(name, component, betons[path])
+        if (owner[mine] >= 0).any():
+            other = list(data.components)[int(owner[mine].max())]
+            raise UserError(f"data.mixture: {other} and {name} have images of {path} in common; give them other groups")
+        owner[mine] = number
+        if data.label_space == "side_by_side":
+            labels[mine] += first
+            first += betons[path].num_classes
+        rows.append(mine)
+    index = replace(joined, labels=labels, groups=owner, group_names=tuple(data.components))
+    return index, Mixture(tuple(data.components), shares_of(data), tuple(rows))
+
+
+def _rows(name: str, component: ComponentConfig, beton: Beton) -> np.ndarray:
+    """The samples of a file that a component has."""
+    if component.groups is None:
+        return np.arange(len(beton))
+    return rows_of_groups(beton, component.groups, f"data.mixture.{name}")
+
+
+def rows_of_groups(beton: Beton, wanted: list[str | int], where: str) -> np.ndarray:
+    """The samples of these groups, by name or number, int64 ascending.
+
+    Raises:
+        UserError: the file has no groups, or no image of one of them.
+    """
+    if beton.groups is None:
+        raise UserError(f"{where}: {beton.path} has no groups; write it with `timecat write --groups`")
+    numbers = []
+    for group in wanted:
+        number = beton.group_names.index(str(group)) if str(group) in beton.group_names else group
+        if not isinstance(number, int) or not (beton.groups == number).any():
+            counts = np.bincount(beton.groups, minlength=len(beton.group_names))
+            known = ", ".join(known for known, count in zip(beton.group_names, counts, strict=True) if count)
+            raise UserError(f"{where}: {beton.path} has no image of the group {group!r}; it has {_short(known)}")
+        numbers.append(number)
+    return np.flatnonzero(np.isin(beton.groups, numbers))
+
+
+def _short(words: str) -> str:
+    return words if len(words) < 200 else f"{words[:200]}…"
