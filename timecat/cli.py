@@ -140,9 +140,15 @@ def _on_study(command: str, configs: list[str], overrides: dict[str, Any], other
 
         status(study)
     elif command == "report":
-        from timecat.report.report import report
+        by, protocol = options["by"], options["protocol"]
+        if by:
+            from timecat.report.breakdown_report import report_by
 
-        report(study, **options)
+            report_by(study, protocol, by)
+        else:
+            from timecat.report.report import report
+
+            report(study, protocol)
     elif command == "probe":
         data = _data_set(study, options["data"])
         from timecat.heads.probe import probe

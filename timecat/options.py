@@ -96,6 +96,12 @@ def parser_of(command: str) -> argparse.ArgumentParser:
         add("--serve", action="store_true", help=argparse.SUPPRESS)
     if command == "probe":
         add("--data", metavar="NAME", help="one data set, by its config's name (SLURM_ARRAY_TASK_ID's, else all)")
+    if command == "report":
+        add(
+            "--by",
+            choices=("class", "component", "group"),
+            help="break the test images down: top-1 by class, by the mixture's component or by group, and the worst",
+        )
     if command in ("probe", "report"):
         add(
             "--protocol",

@@ -1,5 +1,7 @@
 """`timecat run`: every stage of a study on this machine; each skips what is finished."""
 
+from pathlib import Path
+
 from timecat.config.data import DataConfig
 from timecat.errors import UserError
 from timecat.study.study import Study
@@ -12,7 +14,7 @@ def run(study: Study, arguments: list[str]) -> int:
     from timecat.members.fit import fit
     from timecat.report.report import print_data, report
 
-    write_missing([study.data, *(each.data for each in study.probes)])
+    write_missing([*study.all_data, *(each.data for each in study.probes)])
     with stop_on_signal() as stop:
         status = fit(study, arguments, stop)
     if status:
@@ -33,25 +35,21 @@ def write_missing(sections: list[DataConfig]) -> None:
     from timecat.data.sources.open_source import directory_of
     from timecat.data.write.write import write
 
-    todo = []
+    todo: dict[Path, str] = {}
     for data in sections:
-        missing = [path for path in data.files.values() if not path.exists()]
-        if not missing:
-            continue
-        if data.source is None:
-            raise UserError(f"{missing[0]}: no such file; write it with `timecat write SOURCE {missing[0].parent}`")
-        source = data.source
-        if (data.directory / source).is_dir():
-            source = str(data.directory / source)
-        images = directory_of(source)
-        if images is not None:
-            for path in missing:
-                if path.resolve().is_relative_to(images.resolve()):
-                    raise UserError(f"{path}: lies inside its source {source}; name another file, or move the images")
-        todo.append((source, missing))
-    for source, missing in todo:
-        for directory in dict.fromkeys(path.parent for path in missing if not path.exists()):
-            write(source, directory)
-        for path in missing:
-            if not path.exists():
-                raise UserError(f"{path}: the source {source} has no such split; mend data.{path.stem}")
+        for path, source in data.sources.items():
+            if path.exists() or path in todo:
+                continue
+            if source is None:
+                raise UserError(f"{path}: no such file; write it with `timecat write SOURCE {path.parent}`")
+            if (data.directory / source).is_dir():
+                source = str(data.directory / source)
+            images = directory_of(source)
+            if images is not None and path.resolve().is_relative_to(images.resolve()):
+                raise UserError(f"{path}: lies inside its source {source}; name another file, or move the images")
+            todo[path] = source
+    for path, source in todo.items():
+        if not path.exists():
+            write(source, path.parent)
+        if not path.exists():
+            raise UserError(f"{path}: the source {source} has no such split; mend data.{path.stem}")

@@ -201,6 +201,6 @@ def _check_cluster(options: Options, gpus: int) -> None:
 
 
 def _warn_of_missing_data(study: Study) -> None:
-    path = study.data.files["train"]
-    if not path.exists():
-        say(f"timecat: {path}: not there on this machine; the nodes must see it", error=True)
+    for path in study.train_files:
+        if not path.exists():
+            say(f"timecat: {path}: not there on this machine; the nodes must see it", error=True)

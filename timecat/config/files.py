@@ -87,6 +87,15 @@ class StudyFile:
         """The config of a cat's members, whose `model` section has these keys otherwise."""
         return parse_section(MemberConfig, {**self.written["model"], **different}, where)
 
+    def images(self, different: dict[str, Any], where: str) -> DataConfig:
+        """The images of a cat's members, whose `data` section has these keys otherwise."""
+        if "batch_size" in different:
+            raise UserError(f"{where}.batch_size: steps are of one global batch; set data.batch_size for all")
+        written = dict(self.written["data"])
+        if {"train", "mixture"} & set(different):
+            written.pop("train_images", None)  # of the file that others train on
+        return parse_section(DataConfig, {**written, **different}, where)
+
     def probe(self, path: str) -> "ProbeFile":
         """One of study.probes, for the fast path.
 
@@ -98,6 +107,8 @@ class StudyFile:
         if place is None:
             raise UserError(f"{path}: no such file, from the working directory or above the config; mend study.probes")
         probe = ProbeFile.read(str(place), self.for_probes)
+        if probe.data.mixture:
+            raise UserError(f"{path}: data.mixture is for members; a probe reads one file: remove it")
         if probe.data.test is None:
             raise UserError(f"{path}: data.test is not given; name the .beton file of the test set")
         if not probe.data.holdout:

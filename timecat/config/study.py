@@ -1,26 +1,48 @@
 """The `study` section of a config: the cats that are compared."""
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from timecat.config.types import NonNegativeFloat, NonNegativeInt, PositiveInt
+
+HeadKind = Literal["linear", "own"]
+
+
+@dataclass(frozen=True)
+class PartConfig:
+    """Members of a cat that are alike; the keys as a cat has them."""
+
+    members: PositiveInt
+    steps: PositiveInt | None = None
+    images: PositiveInt | None = None
+    model: dict[str, Any] = field(default_factory=dict)
+    data: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class CatConfig:
-    """One cat.
+    """One cat: members that are alike, or parts of such.
 
     Args:
         members: number of members whose features are concatenated.
         steps: optimiser steps of each member.
         images: training images of each member, instead of steps; must be a multiple of the global batch.
         model: what its members' `model` section has otherwise, such as {width: 128}.
+        data: what its members' `data` section has otherwise, such as {mixture: {digits: {weight: 1}}}.
+        parts: of a cat whose members differ in model, data or length: each part with the keys above, instead of them.
+        probes: names of the data sets that it is probed on; all where not given.
+        head: `linear` on the frozen features, or `own`: the members' own classifiers as they were trained, their
+            probabilities averaged.
     """
 
-    members: PositiveInt
+    members: PositiveInt | None = None
     steps: PositiveInt | None = None
     images: PositiveInt | None = None
     model: dict[str, Any] = field(default_factory=dict)
+    data: dict[str, Any] = field(default_factory=dict)
+    parts: list[dict[str, Any]] | None = None
+    probes: list[str] | None = None
+    head: HeadKind = "linear"
 
 
 @dataclass(frozen=True)
@@ -32,6 +54,9 @@ class StudyConfig:
         cats: the cats by name, in the order of the report.
         probes: configs of the probe data sets, paths from the working directory, or from a folder above this config.
         baseline: the cat that the report compares with; the first one where not given.
+        direct: train on each component of data.mixture directly too, with the baseline's images, and with the
+            component's share of them, and report what the cats' frozen features lack on it: the gap. The probe of a
+            component is the one of its name.
         repetitions: how often the whole study is done, each time with other seeds.
         seeds: a seed for each member, repetition by repetition; `seed_everything + k` where not given.
         images: the budget, training images of each cat; more than the paper's own 12.5 % beside it is refused.
@@ -46,6 +71,7 @@ class StudyConfig:
     cats: dict[str, CatConfig]
     probes: list[str] = field(default_factory=list)
     baseline: str | None = None
+    direct: bool = False
     repetitions: PositiveInt = 1
     seeds: list[NonNegativeInt] | None = None
     images: PositiveInt | None = None

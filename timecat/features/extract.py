@@ -81,6 +81,13 @@ class FeatureStore:
     def labels(self, part: Part) -> np.ndarray:
         return self.data.beton(part.split).labels[part.indices]
 
+    def groups(self, part: Part) -> dict[str, np.ndarray]:
+        """The images' groups int64 (n,) and `group_names`, where their file has groups; else nothing."""
+        beton = self.data.beton(part.split)
+        if beton.groups is None:
+            return {}
+        return {"groups": beton.groups[part.indices], "group_names": np.array(beton.group_names)}
+
     def key(self, part: Part, snapshot: Snapshot) -> dict[str, Any]:
         """What features are a function of: the weights' hash, the data's, the view, the types."""
         return {"weights": self.weights(snapshot), **self._keys[part.name]}

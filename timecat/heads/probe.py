@@ -5,6 +5,7 @@ import io
 import json
 import os
 from collections.abc import Callable
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from timecat.config.files import ProbeFile
 from timecat.errors import UserError
 from timecat.features.extract import FeatureStore
 from timecat.features.parts import images_of
+from timecat.heads.own_head import own_heads
 from timecat.heads.passes import Passes
 from timecat.heads.protocols import ChosenHead, choose
 from timecat.heads.scores import scores
@@ -76,7 +78,7 @@ def devices(probe: ProbeFile) -> list[str]:
 def _probe_data_set(study: Study, probe: ProbeFile, protocol: Protocol) -> None:
     on = devices(probe)
     store = FeatureStore(study, probe, on)
-    wanted = largest_first(study)
+    wanted = largest_first(study, probe.name)
     snapshots = {snapshot.name: snapshot for cat in wanted for snapshot in cat.snapshots}
     store.extract(list(snapshots.values()))
     directory = study.directory.probe(probe.name)
@@ -95,13 +97,17 @@ def _probe_data_set(study: Study, probe: ProbeFile, protocol: Protocol) -> None:
         or cat.name not in predictions
     ]
     passes = Passes(store, keys, torch.device(on[0]), directory, study.checkpoint_minutes)
-    for cat, chosen in choose(passes, protocol, left) if left else ():
+    own, fitted = ([cat for cat in left if (cat.cat.head == "own") is is_own] for is_own in (True, False))
+    for cat, chosen in chain(own_heads(passes, own), choose(passes, protocol, fitted) if fitted else ()):
         predictions |= {"labels": labels, cat.name: chosen.predicted, f"{cat.name}_top5": chosen.in_top5}
+        predictions |= store.groups(store.parts["test"])
         probed: CatResult = {
             "key": keys[cat.name],
+            "head": cat.cat.head,
             "weights": [store.weights(snapshot) for snapshot in cat.snapshots],
             "seeds": [snapshot.plan.seed for snapshot in cat.snapshots],
             "steps": cat.cat.steps,
+            "snapshots": [snapshot.name for snapshot in cat.snapshots],
             "features": cat.features,
             **scores(chosen.predicted, chosen.in_top5, labels, probe.model.num_classes),
             "lr": chosen.lr,

@@ -20,9 +20,9 @@ class Group:
         return len(self.cats) * len(self.grid)
 
 
-def largest_first(study: Study) -> list[SeededCat]:
-    """All cats in all repetitions, in the order in which they are probed."""
-    return sorted(study.seeded_cats(), key=lambda cat: -cat.features)
+def largest_first(study: Study, data: str) -> list[SeededCat]:
+    """The cats that are probed on a data set, in all repetitions, in the order in which they are."""
+    return sorted(study.seeded_cats(data), key=lambda cat: -cat.features)
 
 
 def columns(cats: Sequence[SeededCat]) -> tuple[list[Snapshot], list[list[slice]]]:

@@ -6,6 +6,7 @@ from timecat.cluster.members_table import live_table
 from timecat.cluster.slots import default_slots, say_of_slow_bf16, serve, train_in_slots, work
 from timecat.cluster.stop import REQUEUED, STOPPED, Stop, requeue
 from timecat.data.beton import count_images
+from timecat.data.mixture import normalised
 from timecat.members.train import trainer_of_members
 from timecat.process import die_with_parent, is_first_rank
 from timecat.study import progress
@@ -53,6 +54,8 @@ def fit(
     if is_first_rank():
         say_of_slow_bf16(study)
         say(f"study {study.name}: training {len(unfinished)} of {len(study.members)} members")
+        if line := normalised(study.data):
+            say(line)
     if member is not None or (len(unfinished) == 1 and study.trainer.devices_per_member == 1):
         with live_table(study, enabled=is_first_rank()):
             status = trainer_of_members(study, stop, slots)(unfinished[0])
@@ -65,9 +68,8 @@ def fit(
 
 def check_data(study: Study) -> None:
     """Refuse a study whose files are missing or damaged, before anything is started."""
-    for split, path in study.data.files.items():
-        if split != "test":
-            count_images(path)
+    for path in study.train_files:
+        count_images(path)
 
 
 def save_plan(study: Study) -> None:

@@ -73,7 +73,7 @@ def train_member(study: Study, plan: MemberPlan, cli: "StudyCLI", stop: Stop) ->
     content = data.beton("train").fingerprint()
     if trained_with(directory).get(CONTENT, content) != content:
         raise UserError(
-            f"{data.files['train']}: is not the file that {directory} was trained on; choose another study.name"
+            f"{plan.data.training_files[0]}: is not the file that {directory} was trained on; choose another study.name"
         )
     write_record(directory.recipe, {**recipe(study, plan), CONTENT: content})
     resume, step = newest_checkpoint(directory) or (None, None)

@@ -91,7 +91,7 @@ class StudyCLI(TimecatCLI):
     def instantiate(self, plan: MemberPlan) -> tuple[Member, ImageData]:
         """A member's module and data."""
         data = {"seed": plan.seed, "steps": plan.steps, "num_classes": plan.model.num_classes}
-        return Member(**asdict(plan.model)), ImageData(**{**asdict(self.study.data), **data})
+        return Member(**asdict(plan.model)), ImageData(**{**asdict(plan.data), **data})
 
     def trainer_of_member(self, *, callbacks: list[Any], **ours: Any) -> Trainer:
         """A new trainer by the config's section, with these callbacks and settings besides.

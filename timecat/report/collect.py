@@ -1,7 +1,6 @@
 """The report's content, from the results on disk alone."""
 
 import statistics
-from pathlib import Path
 
 import numpy as np
 
@@ -9,7 +8,17 @@ from timecat.config.files import ProbeFile
 from timecat.errors import UserError
 from timecat.heads.scores import interval
 from timecat.study.directory import Protocol
-from timecat.study.results import Accuracy, CatResult, DataSummary, Report, Results, read_results, result_of
+from timecat.study.results import (
+    Accuracy,
+    CatResult,
+    DataSummary,
+    Gap,
+    Gaps,
+    Report,
+    Results,
+    read_results,
+    result_of,
+)
 from timecat.study.study import Study
 
 
@@ -31,8 +40,11 @@ def collect(study: Study, protocol: Protocol = "heldout") -> Report:
             cat.name: {
                 "members": cat.members,
                 "steps": cat.steps,
+                "budget": cat.budget,
                 "images": cat.images,
                 "model": cat.model,
+                "differs": bool(cat.difference) or cat.head != "linear",
+                "direct": cat.direct,
                 "features": None,
                 "acc1": {},
             }
@@ -43,7 +55,7 @@ def collect(study: Study, protocol: Protocol = "heldout") -> Report:
         results = read_results(study, probe, protocol)
         if results is None:
             continue
-        by_cat = _results_by_cat(study, results)
+        by_cat = results_by_cat(study, results)
         if by_cat:
             report["data"].append(_data_summary(probe, results, by_cat))
             _add(report, study, probe, by_cat, protocol)
@@ -52,10 +64,10 @@ def collect(study: Study, protocol: Protocol = "heldout") -> Report:
     return report
 
 
-def _results_by_cat(study: Study, results: Results) -> dict[str, dict[str, CatResult]]:
+def results_by_cat(study: Study, results: Results) -> dict[str, dict[str, CatResult]]:
     """Of each cat that has any, its results by SeededCat's name."""
     by_cat: dict[str, dict[str, CatResult]] = {}
-    for seeded in study.seeded_cats():
+    for seeded in study.seeded_cats(results["data"]):
         result = result_of(study, results, seeded)
         if result is not None:
             by_cat.setdefault(seeded.cat.name, {})[seeded.name] = result
@@ -75,29 +87,67 @@ def _data_summary(probe: ProbeFile, results: Results, by_cat: dict[str, dict[str
 def _add(
     report: Report, study: Study, probe: ProbeFile, by_cat: dict[str, dict[str, CatResult]], protocol: Protocol
 ) -> None:
-    results = {name: result for of_cat in by_cat.values() for name, result in of_cat.items()}
-    right = _right(results, study.directory.probe(probe.name).predictions(protocol))
-    images = {cat: np.mean([right[name] for name in of_cat], axis=0) for cat, of_cat in by_cat.items()}
+    arrays = read_predictions(study, probe, protocol, by_cat)
+    images = {
+        cat: np.mean([arrays[name] == arrays["labels"] for name in of_cat], axis=0) for cat, of_cat in by_cat.items()
+    }
     for cat, of_cat in by_cat.items():
         row = report["cats"][cat]
         row["features"] = next(iter(of_cat.values()))["features"]
         row["acc1"][probe.name] = _accuracy(list(of_cat.values()), images[cat], images.get(study.baseline))
+    gaps = _gaps(study, probe.name, by_cat, images)
+    if gaps is not None:
+        report.setdefault("gaps", {})[probe.name] = gaps
 
 
-def _right(results: dict[str, CatResult], path: Path) -> dict[str, np.ndarray]:
-    """Which test images each cat and repetition gets right, float64 (n,)."""
+def _gaps(
+    study: Study, data: str, by_cat: dict[str, dict[str, CatResult]], images: dict[str, np.ndarray]
+) -> Gaps | None:
+    """What the cats' frozen features lack on a component, where it was trained on directly."""
+    direct = {cat.of_share: cat.name for cat in study.cats.values() if cat.direct == data and cat.name in images}
+    if False not in direct:
+        return None
+
+    def gap(other: str, cat: str) -> Gap:
+        values = [
+            theirs["acc1"] - ours["acc1"]
+            for theirs, ours in zip(by_cat[other].values(), by_cat[cat].values(), strict=False)
+        ]
+        sd = statistics.stdev(values) if len(values) > 1 else None
+        difference = images[other] - images[cat]
+        return {"mean": 100 * float(difference.mean()), "sd": sd, "values": values, "interval": interval(difference)}
+
+    cats = [cat.name for cat in study.cats.values() if cat.direct is None and cat.name in images]
+    share = direct.get(True)
+    return {
+        "share": study.data.shares[data],
+        "direct": 100 * float(images[direct[False]].mean()),
+        "of_share": 100 * float(images[share].mean()) if share else None,
+        "to_direct": {cat: gap(direct[False], cat) for cat in cats},
+        "to_share": {cat: gap(share, cat) for cat in cats} if share else {},
+    }
+
+
+def read_predictions(
+    study: Study, probe: ProbeFile, protocol: Protocol, by_cat: dict[str, dict[str, CatResult]]
+) -> dict[str, np.ndarray]:
+    """A data set's predictions.npz: labels int64 (n,), what each cat and repetition predicts int32 (n,), and groups.
+
+    Raises:
+        UserError: it does not hold the predictions that these results are of.
+    """
+    path = study.directory.probe(probe.name).predictions(protocol)
     wrong = UserError(f"{path}: does not hold the predictions that the results beside it are of; run `timecat probe`")
-    right = {}
     try:
-        with np.load(path) as arrays:
-            labels = arrays["labels"]
-            for name, result in results.items():
-                right[name] = (arrays[name] == labels).astype(np.float64)
-                if abs(100 * right[name].mean() - result["acc1"]) > 1e-6:
-                    raise wrong
-    except (OSError, KeyError, ValueError, EOFError):
+        with np.load(path) as stored:
+            arrays = dict(stored)
+    except (OSError, ValueError, EOFError):
         raise wrong from None
-    return right
+    for of_cat in by_cat.values():
+        for name, result in of_cat.items():
+            if name not in arrays or abs(100 * (arrays[name] == arrays["labels"]).mean() - result["acc1"]) > 1e-6:
+                raise wrong
+    return arrays
 
 
 def _accuracy(results: list[CatResult], right: np.ndarray, baseline: np.ndarray | None) -> Accuracy:

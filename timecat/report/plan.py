@@ -1,10 +1,12 @@
 """`timecat plan`: what a study trains and costs, before anything is trained."""
 
 from timecat.cluster.slots import say_of_slow_bf16
+from timecat.config.data import DataConfig
 from timecat.config.files import ProbeFile
 from timecat.config.probe import BYTES
 from timecat.data import global_batch
 from timecat.data.beton import count_images
+from timecat.data.mixture import normalised, read_mixture
 from timecat.heads.sweep import groups, head_bytes, largest_first
 from timecat.study.study import Study
 from timecat.terminal import duration, print_table, say
@@ -12,16 +14,18 @@ from timecat.terminal import duration, print_table, say
 
 def plan(study: Study, images_per_sec: float | None = None, nodes: int = 1, devices: int | None = None) -> None:
     """Print the study's cats with their budgets, and its members with their snapshots, on so many devices each."""
-    images = train_images(study)
     baseline = study.cats[study.baseline].images
+    counts = [(data, train_images(data)) for data in study.all_data]
+    images = {plan.index: next(count for data, count in counts if data == plan.data) for plan in study.members}
+    images_of = {cat.cat.name: images[cat.snapshots[0].plan.index] for cat in study.seeded_cats()}
     cats = [
         [
             cat.name,
             str(cat.members),
-            f"{cat.steps:,}",
-            f"{cat.members * cat.steps:,}",
+            " + ".join(f"{part.steps:,}" for part in cat.parts),
+            f"{cat.total_steps:,}",
             f"{cat.images:,}",
-            _epochs(cat.steps * study.batch_size, images),
+            _epochs(cat.steps * study.batch_size, images_of[cat.name]),
             f"{cat.images / baseline:.3f}",
         ]
         for cat in study.cats.values()
@@ -29,8 +33,8 @@ def plan(study: Study, images_per_sec: float | None = None, nodes: int = 1, devi
     header = ["cat", "members", "steps each", "steps", "images", "epochs", f"of {study.baseline}'s"]
     print_table(f"{study.name}: cats, global batch {study.batch_size:,}", header, cats, left=["cat"])
     for cat in study.cats.values():
-        if cat.model:
-            say(cat.label.replace(",", ": members with", 1))
+        if cat.difference:
+            say(f"{cat.name}: {cat.difference}")
     if study.repetitions > 1:
         say(f"{study.repetitions} repetitions of each cat, with different seeds")
     members = []
@@ -38,13 +42,13 @@ def plan(study: Study, images_per_sec: float | None = None, nodes: int = 1, devi
         seen = member.steps * study.batch_size
         cost = [f"{seen / images_per_sec / 3600:.1f}"] if images_per_sec else []
         snapshots = ", ".join(f"{step:,}" for step in member.snapshots)
-        row = [str(member.index), member.name, str(member.seed), f"{seen:,}", _epochs(seen, images), *cost, snapshots]
-        members.append(row)
+        epochs = _epochs(seen, images[member.index])
+        members.append([str(member.index), member.name, str(member.seed), f"{seen:,}", epochs, *cost, snapshots])
     hours = ["GPU-hours"] if images_per_sec else []
     header = ["member", "directory", "seed", "images", "epochs", *hours, "snapshots at step"]
     print_table("members to train", header, members, left=["directory", "snapshots at step"])
     total = study.steps * study.batch_size
-    say(f"{study.steps:,} steps in all, {total:,} images, {_epochs(total, images)} epochs")
+    say(f"{study.steps:,} steps in all, {total:,} images")
     devices = devices or study.trainer.devices_per_member
     sharing = (study.batch_size, study.data.device_batch_size, nodes, devices, study.model.ghost_batch_size)
     say(global_batch.in_words(*sharing))
@@ -57,6 +61,8 @@ def plan(study: Study, images_per_sec: float | None = None, nodes: int = 1, devi
             f"{total / images_per_sec / 3600:,.1f} GPU-hours at {images_per_sec:,.0f} images/s; "
             f"one GPU per member: {duration(_longest(study) / images_per_sec)}"
         )
+    for line in mixture_words(study):
+        say(line)
     say_of_slow_bf16(study)
     for probe in study.probes:
         say(_probe_plan(study, probe))
@@ -65,7 +71,7 @@ def plan(study: Study, images_per_sec: float | None = None, nodes: int = 1, devi
 def _probe_plan(study: Study, probe: ProbeFile) -> str:
     """What a data set's probes compute: features, heads, and in which passes the heads are trained."""
     classes, data = probe.model.num_classes, probe.data
-    grid, cats = probe.probe.grid(probe.model.lr), largest_first(study)
+    grid, cats = probe.probe.grid(probe.model.lr), largest_first(study, probe.name)
     passes = groups(cats, grid, classes, probe.probe.memory_gb)
     snapshots = {snapshot.name: snapshot for cat in cats for snapshot in cat.snapshots}
     words = f"probe {probe.name}: features of {len(snapshots)} snapshots"
@@ -95,10 +101,24 @@ def _longest(study: Study) -> int:
     return max(member.steps for member in study.members) * study.batch_size
 
 
-def train_images(study: Study) -> int | None:
-    """Images of the training set that members train on: the config's data.train_images, else the file's own count."""
-    data, path = study.data, study.data.files["train"]
-    count = data.train_images or (count_images(path) if path.exists() else None)
+def mixture_words(study: Study) -> list[str]:
+    """What an epoch of the members' mixture is made of, as far as its files are there; nothing without a mixture."""
+    if not study.data.mixture:
+        return []
+    lines = [line] if (line := normalised(study.data)) else []
+    images = train_images(study.data)
+    if images is None or not all(path.exists() for path in study.data.training_files):
+        return lines
+    mixture = read_mixture(study.data)[1]
+    return lines + mixture.words(images - images % study.batch_size, study.data.holdout)
+
+
+def train_images(data: DataConfig) -> int | None:
+    """Images of the training set that members train on: the config's data.train_images, else the files' own count."""
+    paths = data.training_files
+    count = data.train_images
+    if count is None and all(path.exists() for path in paths):
+        count = sum(map(len, read_mixture(data)[1].rows)) if data.mixture else count_images(paths[0])
     if count is None:
         return None
     return round(min(data.subset or count, count) * (1 - data.holdout))

@@ -22,6 +22,7 @@ def report(study: Study, protocol: Protocol = "heldout") -> Report:
     if not fits(header, rows):
         rows = [[cell.replace(" (", "\n(") for cell in row] for row in rows]
     print_table(title, header, rows, left=["cat"])
+    tables.print_gaps(study, content)
     for line in tables.notes(study, content):
         say(line)
     path, markdown = study.directory.report(protocol, ".json"), study.directory.report(protocol, ".md")

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from timecat.study.plan import Cat
-from timecat.study.results import Report
+from timecat.study.results import Gap, Gaps, Report
 from timecat.study.study import TOLERANCE, Study
 from timecat.terminal import print_table
 
@@ -45,7 +45,7 @@ def data_cells(study: Study, content: Report, name: str) -> tuple[list[str], lis
                 f"{value['acc5']:.1f}",
                 f"{value['mean_per_class']:.1f}",
                 f"{worst['class']}: {worst['acc1']:.1f}",
-                _settings(value["weight_decays"]),
+                _settings(value["weight_decays"]) if study.cats[cat].head == "linear" else "own",
                 _settings(value["epochs"]),
                 _settings(value["lrs"]),
             ]
@@ -67,7 +67,7 @@ def cells(study: Study, content: Report) -> tuple[list[str], list[list[str]]]:
     rows = []
     for cat in study.cats.values():
         row = content["cats"][cat.name]
-        cells = [cat.name, f"{cat.members} x {cat.steps:,}", f"{cat.images:,}", str(row["features"] or "")]
+        cells = [cat.name, cat.budget, f"{cat.images:,}", str(row["features"] or "")]
         for name in names:
             value = row["acc1"].get(name)
             if value is None:
@@ -80,6 +80,40 @@ def cells(study: Study, content: Report) -> tuple[list[str], list[list[str]]]:
     return header, rows
 
 
+def print_gaps(study: Study, content: Report) -> None:
+    """Print what the cats' frozen features lack on each component of the mixture."""
+    for name, gaps in content.get("gaps", {}).items():
+        header, rows = gap_cells(gaps, content, name)
+        print_table(gap_title(content, name, gaps), header, rows, left=["cat"])
+
+
+def gap_title(content: Report, name: str, gaps: Gaps) -> str:
+    data = next(data for data in content["data"] if data["name"] == name)
+    direct = f"direct training {gaps['direct']:.1f}"
+    if gaps["of_share"] is not None:
+        direct += f", on its share of the images {gaps['of_share']:.1f}"
+    share = f"{100 * gaps['share']:.3g} % of the mixture"
+    return f"{name}, {share}: top-1 % of {data['test_images']:,} test images; {direct}"
+
+
+def gap_cells(gaps: Gaps, content: Report, name: str) -> tuple[list[str], list[list[str]]]:
+    several = any(gap["sd"] is not None for gap in gaps["to_direct"].values())
+    header = ["cat", "transfer", "gap to direct [95 %]", *(["± seeds"] if several else [])]
+    header += ["gap to its share [95 %]"] if gaps["to_share"] else []
+    rows = []
+    for cat, gap in gaps["to_direct"].items():
+        row = [cat, f"{content['cats'][cat]['acc1'][name]['mean']:.1f}", _points(gap)]
+        row += [f"{gap['sd']:.1f}" if gap["sd"] is not None else ""] if several else []
+        row += [_points(gaps["to_share"][cat])] if gaps["to_share"] else []
+        rows.append(row)
+    return header, rows
+
+
+def _points(gap: Gap) -> str:
+    low, high = gap["interval"]
+    return f"{gap['mean']:+.1f} [{low:+.1f}, {high:+.1f}]"
+
+
 def notes(study: Study, content: Report) -> list[str]:
     """What the numbers are worth."""
     lines = []
@@ -90,11 +124,13 @@ def notes(study: Study, content: Report) -> list[str]:
     else:
         lines.append("one repetition: differences within the spread between seeds mean nothing; see study.repetitions")
     for cat in study.cats.values():
-        if cat.model:
-            lines.append(f"{cat.label.replace(',', ': members with', 1)}")
+        if cat.head == "own":
+            lines.append(f"{cat.name}: the members' own classifiers, their probabilities averaged; no head is fitted")
+        if cat.difference and cat.direct is None:
+            lines.append(f"{cat.name}: {cat.difference}")
     baseline: Cat = study.cats[study.baseline]
     for cat in study.cats.values():
-        if not 1 / TOLERANCE <= cat.images / baseline.images <= TOLERANCE:
+        if cat.direct is None and not 1 / TOLERANCE <= cat.images / baseline.images <= TOLERANCE:
             lines.append(f"{cat.name}: {cat.images / baseline.images:.3g} times the images of {baseline.name}")
     for name, value in content["cats"][baseline.name]["acc1"].items():
         if len(value["values"]) > 1:
@@ -102,6 +138,11 @@ def notes(study: Study, content: Report) -> list[str]:
                 f"what one seed is worth: {baseline.name} on {name} alone ranges from "
                 f"{min(value['values']):.1f} to {max(value['values']):.1f}"
             )
+    if content.get("gaps"):
+        lines.append(
+            "gap: top-1 of a network trained on the component alone less that of the cat's frozen features, both by a "
+            f"linear probe; direct: at {baseline.name}'s images, its share: at the component's share of them"
+        )
     lines.append("[95 %]: bootstrap over the test images; differences paired on the same images")
     if content["protocol"] == "paper":
         lines.append("weight decay and epoch chosen ON THE TEST SET, as the paper reports: for comparison with it only")
@@ -116,19 +157,23 @@ def markdown(study: Study, content: Report, image: str) -> str:
         "",
         f"Top-1 % (difference to {study.baseline}); images are those of pretraining, all members together.",
         "",
-        *_markdown_table(*cells(study, content)),
+        *markdown_table(*cells(study, content)),
         "",
         *(f"- {note}" for note in notes(study, content)),
         "",
         f"![top-1 against members]({image})",
         "",
     ]
+    if content.get("gaps"):
+        lines += ["## Transfer against direct training, by component", ""]
+    for name, gaps in content.get("gaps", {}).items():
+        lines += [gap_title(content, name, gaps), "", *markdown_table(*gap_cells(gaps, content, name)), ""]
     for data in content["data"]:
         lines += [f"## {data_title(content, data['name'])}", ""]
-        lines += [*_markdown_table(*data_cells(study, content, data["name"])), ""]
+        lines += [*markdown_table(*data_cells(study, content, data["name"])), ""]
     return "\n".join(lines)
 
 
-def _markdown_table(header: list[str], rows: list[list[str]]) -> list[str]:
+def markdown_table(header: list[str], rows: list[list[str]]) -> list[str]:
     rule = "|" + "|".join("---" if i == 0 else "--:" for i in range(len(header))) + "|"
     return ["| " + " | ".join(header) + " |", rule, *("| " + " | ".join(row) + " |" for row in rows)]

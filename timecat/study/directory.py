@@ -227,6 +227,10 @@ class StudyDirectory:
     def launch_lock(self) -> Path:
         return self.launch / "lock"
 
+    def breakdown(self, protocol: Protocol, by: str, suffix: str) -> Path:
+        """The report by class, component or group, as .json, .md, .png or .svg."""
+        return self.report(protocol, f"_by_{by}{suffix}")
+
     def report(self, protocol: Protocol, suffix: str) -> Path:
         """The report as .json, .md, .png or .svg; with an empty suffix TensorBoard's directory."""
         return self.path / f"report{_suffix(protocol)}{suffix}"

@@ -32,8 +32,8 @@ OF_THE_TRAINER = (
 
 def recipe(study: Study, plan: MemberPlan) -> dict[str, Any]:
     """Everything of the config that a member's weights are a function of, flat, by dotted key, as JSON has it."""
-    horizon = {"steps": plan.steps} if study.has_horizon(plan.model) else {}
-    return {"seed": plan.seed, **horizon, **_flat(plan.model, study.data, study.trainer)}
+    horizon = {"steps": plan.steps} if plan.has_horizon else {}
+    return {"seed": plan.seed, **horizon, **_flat(plan.model, plan.data, study.trainer)}
 
 
 def _flat(model: MemberConfig, data: DataConfig, trainer: TrainerConfig) -> dict[str, Any]:
@@ -51,6 +51,11 @@ def resolved_data(data: DataConfig) -> dict[str, Any]:
     view = train_view(data)
     keys = {key: value for key, value in asdict(data).items() if key not in SET_BY_THE_STUDY}
     shown = {key: getattr(view, key) for key in ("flip", "padding", "scale", "interpolation")}
+    if data.mixture:  # its order counts: labels and draws go by it
+        keys["mixture"] = [
+            (name, {"weight": data.shares[name], "train": component.train or data.train, "groups": component.groups})
+            for name, component in data.components.items()
+        ]
     return {**keys, **shown, "normalisation": data.normalisation or NORMALISATIONS[data.view]}
 
 
@@ -69,6 +74,8 @@ def trained_with(directory: MemberDirectory) -> dict[str, Any]:
         section, _, name = key.partition(".")
         if key != CONTENT and section in given:
             given[section][name] = tuple(value) if isinstance(value, list) else value
+    if given["data"].get("mixture"):
+        given["data"]["mixture"] = dict(given["data"]["mixture"])
     kinds = {"model": MemberConfig, "data": DataConfig, "trainer": TrainerConfig}
     model, data, trainer = (_known(kind, given[section]) for section, kind in kinds.items())
     return {**_flat(model, data, trainer), **stored}

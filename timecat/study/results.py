@@ -5,6 +5,7 @@ from typing import Any, NotRequired, TypedDict, cast
 from timecat import files
 from timecat.config.files import ProbeFile
 from timecat.config.probe import EPOCHS
+from timecat.config.study import HeadKind
 from timecat.study.directory import Protocol, read_record
 from timecat.study.plan import SeededCat
 from timecat.study.progress import is_finished
@@ -49,17 +50,22 @@ class CatResult(Scores):
 
     Keys:
         key: a hash of what the features are a function of.
+        head: linear, or the members' own.
         weights: SHA-256 of the snapshots' files, in the cat's order.
-        seeds, steps: of its members.
+        seeds: of its members.
+        steps: of its longest member.
+        snapshots: their names, in the cat's order.
         features: their number.
         epochs: the chosen head was trained for; None of a solver that goes to the optimum.
         chosen_by_acc1: top-1 in percent on what it was chosen on.
     """
 
     key: str
+    head: NotRequired[HeadKind]
     weights: NotRequired[list[str]]
     seeds: list[int]
     steps: int
+    snapshots: NotRequired[list[str]]
     features: int
     lr: float | None
     weight_decay: float
@@ -128,14 +134,54 @@ class Accuracy(TypedDict):
 
 
 class CatSummary(TypedDict):
-    """A cat in the report: its budget, and its accuracy by data set."""
+    """A cat in the report: its budget, and its accuracy by data set.
+
+    Keys:
+        budget: members and steps in words.
+        model: what its members' network has otherwise.
+        differs: whether its members differ from the config's in anything.
+        direct: the component that it is trained on alone, by study.direct.
+    """
 
     members: int
     steps: int
+    budget: str
     images: int
     model: dict[str, Any]
+    differs: bool
+    direct: str | None
     features: int | None
     acc1: dict[str, Accuracy]
+
+
+class Gap(TypedDict):
+    """Top-1 of direct training less that of a probe on frozen features, in points, on the same test images.
+
+    Keys:
+        mean, sd, values: of the repetitions.
+        interval: 95 % by bootstrap over the test images.
+    """
+
+    mean: float
+    sd: float | None
+    values: list[float]
+    interval: tuple[float, float]
+
+
+class Gaps(TypedDict):
+    """What transfer from the mixture lacks on one component.
+
+    Keys:
+        share: of the mixture.
+        direct, of_share: top-1 of direct training, with the baseline's images and with the component's share of them.
+        to_direct, to_share: by cat.
+    """
+
+    share: float
+    direct: float
+    of_share: float | None
+    to_direct: dict[str, Gap]
+    to_share: dict[str, Gap]
 
 
 class Report(TypedDict):
@@ -146,6 +192,7 @@ class Report(TypedDict):
     protocol: Protocol
     data: list[DataSummary]
     cats: dict[str, CatSummary]
+    gaps: NotRequired[dict[str, Gaps]]
 
 
 def head_settings(probe: ProbeFile) -> dict[str, Any]:
@@ -200,6 +247,11 @@ def result_of(study: Study, results: Results | None, wanted: SeededCat) -> CatRe
         return None
     if result["steps"] != wanted.cat.steps or result["seeds"] != [snapshot.plan.seed for snapshot in wanted.snapshots]:
         return None
+    names = [snapshot.name for snapshot in wanted.snapshots]
+    if result.get("head", "linear") != wanted.cat.head:
+        return None
+    if result.get("snapshots", names) != names:  # not of earlier versions, where all had the same steps
+        return None
     weights = result.get("weights")  # not in version 1
     if weights is not None:
         now = [study.directory.member(plan.name).hashes().get(step) for plan, step in wanted.snapshots]
@@ -210,7 +262,7 @@ def result_of(study: Study, results: Results | None, wanted: SeededCat) -> CatRe
 
 def count_probed(study: Study, probe: ProbeFile, protocol: Protocol = "heldout") -> tuple[int, int]:
     """How many of the study's cats have their result on a data set, over all repetitions, and how many there are."""
-    results, wanted = read_results(study, probe, protocol), study.seeded_cats()
+    results, wanted = read_results(study, probe, protocol), study.seeded_cats(probe.name)
     return sum(result_of(study, results, cat) is not None for cat in wanted), len(wanted)
 
 

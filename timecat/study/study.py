@@ -7,20 +7,40 @@ run belongs to one length and nothing is shared.
 """
 
 import dataclasses
+from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from timecat.config.files import MAX_SEED, ProbeFile, StudyFile
+from timecat.config.data import DataConfig
+from timecat.config.files import MAX_SEED, ProbeFile, StudyFile, data_name
 from timecat.config.member import MemberConfig
-from timecat.config.section import suggestion
-from timecat.config.study import CatConfig
+from timecat.config.section import parse_section, suggestion
+from timecat.config.study import CatConfig, PartConfig
 from timecat.errors import UserError
 from timecat.study.directory import StudyDirectory
-from timecat.study.plan import Cat, MemberPlan, SeededCat, Snapshot
+from timecat.study.plan import Cat, MemberPlan, Part, SeededCat, Snapshot, has_horizon
 
 TOLERANCE = 1.125  # the paper's own: its baseline gets 450k steps where the cats get 400k
 SET_BY_THE_STUDY = {"max_steps": -1, "max_epochs": None, "max_time": None, "default_root_dir": None, "logger": None}
+
+
+@dataclasses.dataclass(frozen=True)
+class _Kind:
+    """Members that differ in seed and length alone: the first word of their directories' names, and what they are."""
+
+    name: str
+    model_different: dict[str, Any]
+    data_different: dict[str, Any]
+    model: MemberConfig
+    data: DataConfig
+
+    @property
+    def different(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        return self.model_different, self.data_different
+
+    def member_name(self, seed: int, steps: int) -> str:
+        return f"{self.name}_{seed}_{steps}" if has_horizon(self.model, self.data) else f"{self.name}_{seed}"
 
 
 class Study:
@@ -63,11 +83,13 @@ class Study:
         self.baseline = file.study.baseline or next(iter(self.cats))
         if self.baseline not in self.cats:
             raise UserError(f"study.baseline {self.baseline!r} is not among the cats {', '.join(self.cats)}")
+        if file.study.direct:
+            self._add_direct()
         if not file.study.unequal_because:
             self._check_budgets()
         self.most_members = max(cat.members for cat in self.cats.values())
         self.seeds = self._seeds()
-        self._variants = self._models()
+        self._kinds = self._models()
         self.members = self._plan()
         if only is not None:
             self._select(only)
@@ -81,23 +103,68 @@ class Study:
 
     def _cat(self, name: str, config: CatConfig) -> Cat:
         where = f"study.cats.{name}"
+        if config.parts is None:
+            if config.members is None:
+                raise UserError(f"{where}.members is missing; add it")
+            alike = PartConfig(config.members, config.steps, config.images, config.model, config.data)
+            parts = (self._part(alike, where),)
+        else:
+            own = [key for key in ("members", "steps", "images", "model", "data") if getattr(config, key)]
+            if own or not config.parts:
+                raise UserError(f"{where}: give {', '.join(own) or 'members'} in parts or without parts, not both")
+            read = [parse_section(PartConfig, part, f"{where}.parts.{k}") for k, part in enumerate(config.parts)]
+            parts = tuple(self._part(part, f"{where}.parts.{k}") for k, part in enumerate(read))
+        names = [data_name(path) for path in self.file.study.probes]
+        for probe in config.probes or ():
+            if probe not in names:
+                raise UserError(f"{where}.probes: no probe {probe!r} in study.probes; {suggestion(probe, names)}")
+        images = sum(part.members * part.steps for part in parts) * self.batch_size
+        return Cat(name, parts, images, tuple(config.probes) if config.probes is not None else None, config.head)
+
+    def _part(self, config: PartConfig, where: str) -> Part:
         if (config.steps is None) == (config.images is None):
             raise UserError(f"{where}: give its members' budget once, as steps or as images")
         if config.steps is not None:
-            steps = config.steps
-        else:
-            steps, rest = divmod(config.images or 0, self.batch_size)
-            if rest or not steps:
-                below = steps * self.batch_size
-                choices = f"{below:,} or {below + self.batch_size:,}" if below else f"{self.batch_size:,}"
+            return Part(config.members, config.steps, dict(config.model), dict(config.data))
+        steps, rest = divmod(config.images or 0, self.batch_size)
+        if rest or not steps:
+            below = steps * self.batch_size
+            choices = f"{below:,} or {below + self.batch_size:,}" if below else f"{self.batch_size:,}"
+            raise UserError(
+                f"{where}.images {config.images:,} is no multiple of the batch {self.batch_size:,}; take {choices}"
+            )
+        return Part(config.members, steps, dict(config.model), dict(config.data))
+
+    def _add_direct(self) -> None:
+        """For each component two more cats of one member: as many images as the baseline's, and its share of them."""
+        if not self.data.mixture:
+            raise UserError("study.direct trains on each component of data.mixture: add a mixture, or remove it")
+        baseline = self.cats[self.baseline]
+        names = [data_name(path) for path in self.file.study.probes]
+        for name, share in self.data.shares.items():
+            if name not in names:
                 raise UserError(
-                    f"{where}.images {config.images:,} is no multiple of the batch {self.batch_size:,}; take {choices}"
+                    f"study.direct: component {name} has no probe of its name in study.probes ({', '.join(names)}); "
+                    "name one alike"
                 )
-        return Cat(name, config.members, steps, config.members * steps * self.batch_size, dict(config.model))
+            component = {**self.written_mixture()[name], "weight": 1}
+            for of_share in (False, True):
+                steps = max(1, round(baseline.total_steps * share)) if of_share else baseline.total_steps
+                part = Part(1, steps, dict(baseline.model), {"mixture": {name: component}})
+                called = f"{'share' if of_share else 'direct'}-{name}"
+                if called in self.cats:
+                    raise UserError(f"study.cats.{called}: study.direct makes a cat of this name; choose another")
+                images = steps * self.batch_size
+                self.cats[called] = Cat(called, (part,), images, (name,), direct=name, of_share=of_share)
+
+    def written_mixture(self) -> dict[str, dict[str, Any]]:
+        """The components as the config spells them."""
+        return {str(name): dict(component) for name, component in self.file.written["data"]["mixture"].items()}
 
     def _check_budgets(self) -> None:
-        least = min(self.cats.values(), key=lambda cat: cat.images)
-        most = max(self.cats.values(), key=lambda cat: cat.images)
+        compared = [cat for cat in self.cats.values() if not cat.of_share]
+        least = min(compared, key=lambda cat: cat.images)
+        most = max(compared, key=lambda cat: cat.images)
         pairs = [(most.images, _arithmetic(most, self.batch_size), least.images, _arithmetic(least, self.batch_size))]
         budget = self.file.study.images
         if budget is not None:
@@ -131,38 +198,41 @@ class Study:
             raise UserError(f"study.seeds holds {max(seeds)}; a seed is a whole number from 0 to {MAX_SEED:,}")
         return seeds
 
-    def _models(self) -> dict[str, tuple[dict[str, Any], MemberConfig]]:
-        """Each kind of member: the first word of its directories' names, what it has otherwise, and its config."""
-        kinds: dict[str, tuple[dict[str, Any], MemberConfig]] = {"member": ({}, self.model)}
+    def _models(self) -> list["_Kind"]:
+        """Each kind of member that there is."""
+        kinds = [_Kind("member", {}, {}, self.model, self.data)]
         for cat in self.cats.values():
-            if all(cat.model != different for different, _ in kinds.values()):
-                kinds[cat.name] = (cat.model, self.file.member(cat.model, f"study.cats.{cat.name}.model"))
+            for number, part in enumerate(cat.parts):
+                if any(kind.different == part.different for kind in kinds):
+                    continue
+                where = f"study.cats.{cat.name}" + (f".parts.{number}" if len(cat.parts) > 1 else "")
+                model = self.file.member(part.model, f"{where}.model") if part.model else self.model
+                data = self.file.images(part.data, f"{where}.data") if part.data else self.data
+                name = cat.name if len(cat.parts) == 1 else f"{cat.name}-{number}"
+                kinds.append(_Kind(name, part.model, part.data, model, data))
         return kinds
-
-    def _kind(self, cat: Cat) -> tuple[str, MemberConfig]:
-        return next((name, model) for name, (different, model) in self._variants.items() if different == cat.model)
 
     def _plan(self) -> list[MemberPlan]:
         plans: dict[str, MemberPlan] = {}
         for repetition in range(self.repetitions):
             for cat in self.cats.values():
-                kind, model = self._kind(cat)
-                for seed in self._seeds_of(cat, repetition):
-                    name = self._member_name(kind, model, seed, cat.steps)
-                    plan = plans.get(name) or MemberPlan(len(plans), name, seed, model, ())
-                    plans[name] = _with_snapshots(plan, {*plan.snapshots, cat.steps})
+                for kind, seed, steps in self._members_of(cat, repetition):
+                    name = kind.member_name(seed, steps)
+                    plan = plans.get(name) or MemberPlan(len(plans), name, seed, kind.model, kind.data, ())
+                    plans[name] = _with_snapshots(plan, {*plan.snapshots, steps})
         return list(plans.values())
 
-    def has_horizon(self, model: MemberConfig) -> bool:
-        """Whether a run's earlier states are no shorter members: its schedule, or its images' sides, end with it."""
-        return model.has_horizon or self.data.train_resolution is not None
-
-    def _member_name(self, kind: str, model: MemberConfig, seed: int, steps: int) -> str:
-        return f"{kind}_{seed}_{steps}" if self.has_horizon(model) else f"{kind}_{seed}"
-
-    def _seeds_of(self, cat: Cat, repetition: int) -> list[int]:
+    def _members_of(self, cat: Cat, repetition: int) -> Iterator[tuple["_Kind", int, int]]:
+        """Kind, seed and steps of each member. Those of a kind take the repetition's seeds one after the other, so that
+        a mixed cat's members are those of the other cats."""
         first = repetition * self.most_members
-        return self.seeds[first : first + cat.members]
+        taken: dict[str, int] = {}
+        for part in cat.parts:
+            kind = next(kind for kind in self._kinds if kind.different == part.different)
+            for _ in range(part.members):
+                number = taken.setdefault(kind.name, 0)
+                taken[kind.name] += 1
+                yield kind, self.seeds[first + number], part.steps
 
     def _select(self, names: list[str]) -> None:
         """Keep these cats alone, and of the members what they need."""
@@ -189,15 +259,31 @@ class Study:
         """
         return [self.file.probe(path) for path in self.file.study.probes]
 
-    def seeded_cats(self) -> list[SeededCat]:
-        """All cats in all repetitions: what has one result on each data set."""
-        return [self._seeded(cat, repetition) for repetition in range(self.repetitions) for cat in self.cats.values()]
+    def seeded_cats(self, data: str | None = None) -> list[SeededCat]:
+        """All cats in all repetitions: what has one result on each data set, or on the one that is named."""
+        cats = [cat for cat in self.cats.values() if data is None or cat.is_probed_on(data)]
+        return [self._seeded(cat, repetition) for repetition in range(self.repetitions) for cat in cats]
 
     def _seeded(self, cat: Cat, repetition: int) -> SeededCat:
-        kind, model = self._kind(cat)
-        names = [self._member_name(kind, model, seed, cat.steps) for seed in self._seeds_of(cat, repetition)]
         by_name = {plan.name: plan for plan in self.members}
-        return SeededCat(cat, repetition, tuple(Snapshot(by_name[name], cat.steps) for name in names))
+        members = self._members_of(cat, repetition)
+        snapshots = (Snapshot(by_name[kind.member_name(seed, steps)], steps) for kind, seed, steps in members)
+        return SeededCat(cat, repetition, tuple(snapshots))
+
+    @property
+    def all_data(self) -> list[DataConfig]:
+        """The `data` sections that members have."""
+        different: list[DataConfig] = []
+        for plan in self.members:
+            if plan.data not in different:
+                different.append(plan.data)
+        return different
+
+    @property
+    def train_files(self) -> list[Path]:
+        """The files that members train and validate on."""
+        files = [path for data in self.all_data for path in data.training_files]
+        return list(dict.fromkeys(files))
 
     def snapshot_path(self, snapshot: Snapshot) -> Path:
         return self.directory.member(snapshot.plan.name).snapshot(snapshot.step)
@@ -205,7 +291,7 @@ class Study:
     @property
     def horizon(self) -> bool:
         """Whether some run belongs to one length."""
-        return any(self.has_horizon(plan.model) for plan in self.members)
+        return any(plan.has_horizon for plan in self.members)
 
     @property
     def steps(self) -> int:
@@ -214,7 +300,7 @@ class Study:
 
     @property
     def steps_unshared(self) -> int:
-        return self.repetitions * sum(cat.members * cat.steps for cat in self.cats.values())
+        return self.repetitions * sum(cat.total_steps for cat in self.cats.values())
 
     def member(self, index: int) -> MemberPlan:
         """The member of this number.
@@ -238,4 +324,4 @@ def _with_snapshots(plan: MemberPlan, steps: set[int]) -> MemberPlan:
 
 
 def _arithmetic(cat: Cat, batch: int) -> str:
-    return f"{cat.name}'s {cat.members} x {cat.steps:,} steps x {batch:,} = {cat.images:,} images"
+    return f"{cat.name}'s {cat.budget} steps x {batch:,} = {cat.images:,} images"

@@ -1,0 +1,141 @@
+"""`timecat report --by class|component|group`: who gains and who is left behind, from predictions on disk."""
+
+from collections.abc import Iterator
+from typing import Literal, TypedDict
+
+import numpy as np
+
+from timecat import files
+from timecat.config.files import ProbeFile
+from timecat.errors import UserError
+from timecat.heads.scores import DRAWS, interval
+from timecat.report.collect import read_predictions, results_by_cat
+from timecat.study.directory import Protocol
+from timecat.study.results import read_results
+from timecat.study.study import Study
+
+By = Literal["class", "component", "group"]
+
+
+class Worst(TypedDict):
+    """The worst subgroup, and the central 95 % of the worst one's top-1 over bootstrap samples within each subgroup."""
+
+    name: str
+    acc1: float
+    interval: tuple[float, float]
+
+
+class CatBreakdown(TypedDict):
+    """A cat's top-1 in percent, mean of the repetitions: on all test images, and by subgroup."""
+
+    acc1: float
+    interval: tuple[float, float]
+    mean: float
+    worst: Worst
+    by: list[float]
+    repetitions: int
+
+
+class Breakdown(TypedDict):
+    """One data set, broken down.
+
+    Keys:
+        names, images: of the subgroups that have test images, and how many these are.
+    """
+
+    data: str
+    test_images: int
+    names: list[str]
+    images: list[int]
+    cats: dict[str, CatBreakdown]
+
+
+def breakdowns(study: Study, protocol: Protocol, by: By) -> list[Breakdown]:
+    """Each data set that can be broken down so.
+
+    Raises:
+        UserError: none can.
+    """
+    if by == "component" and not study.data.mixture:
+        raise UserError("--by component: the study's members train on no mixture; add data.mixture, or take --by class")
+    found = [each for probe in study.probes for each in _breakdown(study, probe, protocol, by)]
+    if not found:
+        why = {
+            "class": "no probe has a result of these cats yet; run `timecat probe` first",
+            "group": "no test images with groups are probed; write them with `timecat write --groups`, then probe",
+            "component": "no probed data set is of a component: none has its name, or groups that it has",
+        }
+        raise UserError(f"{study.directory}: {why[by]}")
+    return found
+
+
+def _breakdown(study: Study, probe: ProbeFile, protocol: Protocol, by: By) -> Iterator[Breakdown]:
+    results = read_results(study, probe, protocol)
+    by_cat = results_by_cat(study, results) if results else {}
+    if not by_cat:
+        return
+    arrays = read_predictions(study, probe, protocol, by_cat)
+    subgroup, names = _subgroups(study, probe, arrays, by)
+    there = [number for number in range(len(names)) if (subgroup == number).any()]
+    if not there:
+        return
+    cats: dict[str, CatBreakdown] = {}
+    for cat, of_cat in by_cat.items():
+        right = np.mean([arrays[name] == arrays["labels"] for name in of_cat], axis=0)
+        parts = [right[subgroup == number] for number in there]
+        rates = [100 * float(part.mean()) for part in parts]
+        worst = int(np.argmin(rates))
+        cats[cat] = {
+            "acc1": 100 * float(right.mean()),
+            "interval": interval(right),
+            "mean": float(np.mean(rates)),
+            "worst": {"name": names[there[worst]], "acc1": rates[worst], "interval": worst_interval(parts)},
+            "by": rates,
+            "repetitions": len(of_cat),
+        }
+    counts = [int((subgroup == number).sum()) for number in there]
+    yield {
+        "data": probe.name,
+        "test_images": len(subgroup),
+        "names": [names[number] for number in there],
+        "images": counts,
+        "cats": cats,
+    }
+
+
+def _subgroups(study: Study, probe: ProbeFile, arrays: dict[str, np.ndarray], by: By) -> tuple[np.ndarray, list[str]]:
+    """Of each test image the number of its subgroup, -1 for none; and the subgroups' names."""
+    labels = arrays["labels"]
+    if by == "class":
+        beside = files.read_json(probe.data.files["test"].with_suffix(".json")) or {}
+        names = [str(name) for name in beside.get("classes", ())]
+        return labels, names if len(names) > labels.max() else [str(k) for k in range(int(labels.max()) + 1)]
+    groups, group_names = arrays.get("groups"), [str(name) for name in arrays.get("group_names", ())]
+    if by == "group":
+        return (np.full(len(labels), -1), []) if groups is None else (groups, group_names)
+    components = study.data.components
+    if probe.name in components:
+        return np.full(len(labels), list(components).index(probe.name)), list(components)
+    component = np.full(len(labels), -1)
+    for number, config in enumerate(components.values()):
+        if groups is not None and config.groups is not None:
+            mine = [k for k, name in enumerate(group_names) if name in map(str, config.groups) or k in config.groups]
+            component[np.isin(groups, mine)] = number
+    return component, list(components)
+
+
+def worst_interval(parts: list[np.ndarray]) -> tuple[float, float]:
+    """The central 95 % of the smallest of the parts' means, in percent, over bootstrap samples within each part.
+
+    Whichever part is the worst one counts in each sample, so that the interval covers which one it is.
+
+    Args:
+        parts: of each subgroup how often its images are right, float (n_g,).
+    """
+    rng, least = np.random.default_rng(0), np.full(DRAWS, np.inf)
+    for part in parts:
+        different, counts = np.unique(part, return_counts=True)
+        drawn = rng.multinomial(len(part), counts / len(part), size=DRAWS)
+        least = np.minimum(least, drawn @ different / len(part))
+    low, high = np.quantile(100 * least, (0.025, 0.975))
+    return float(low), float(high)

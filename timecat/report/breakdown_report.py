@@ -1,0 +1,116 @@
+"""The breakdown as it is shown: printed, as markdown, and as a picture of mean and worst."""
+
+import io
+
+from timecat import files
+from timecat.report.breakdown import Breakdown, By, breakdowns
+from timecat.report.tables import markdown_table
+from timecat.study.directory import Protocol, write_record
+from timecat.study.study import Study
+from timecat.terminal import print_table, say
+
+SHOWN = 12  # subgroups that the terminal shows; the files have all
+PLURAL = {"class": "classes", "component": "components", "group": "groups"}
+
+
+def report_by(study: Study, protocol: Protocol, by: By) -> list[Breakdown]:
+    """Print it; write report_by_<by>.json, .md, .png and .svg.
+
+    Raises:
+        UserError: no data set can be broken down so.
+    """
+    found = breakdowns(study, protocol, by)
+    lines = [f"# {study.name}: top-1 % by {by}", ""]
+    for each in found:
+        title = f"{each['data']}: {each['test_images']:,} test images, {len(each['names'])} {PLURAL[by]}; top-1 %"
+        summary = _summary(each)
+        print_table(title, *summary, left=["cat", f"worst {by}"])
+        header, rows = _rows(each, by)
+        least = sorted(rows, key=lambda row: float(row[2]))[:SHOWN]
+        which = f"the {SHOWN} of {len(rows)} {PLURAL[by]} that are worst for {header[2]}" if len(rows) > SHOWN else ""
+        print_table(which or f"by {by}", header, least if which else rows, left=[by])
+        lines += [f"## {title}", "", *markdown_table(*summary), "", *markdown_table(header, rows), ""]
+    notes = [
+        f"mean: of the {PLURAL[by]}, each counted once; [95 %]: bootstrap over the test images; the worst {by}'s over "
+        f"those within each {by}, whichever is the worst then",
+    ]
+    for note in notes:
+        say(note)
+    path = {suffix: study.directory.breakdown(protocol, by, suffix) for suffix in (".json", ".md", ".png", ".svg")}
+    lines += [*(f"- {note}" for note in notes), "", f"![mean and worst]({path['.png'].name})", ""]
+    files.write_bytes(path[".md"], "\n".join(lines).encode())
+    for kind in ("svg", "png"):
+        files.write_bytes(path[f".{kind}"], picture(study, found, by, kind))
+    write_record(path[".json"], {"by": by, "protocol": protocol, "data": found})
+    say(f"{path['.md']}  {path['.png']}")
+    return found
+
+
+def _summary(each: Breakdown) -> tuple[list[str], list[list[str]]]:
+    rows = []
+    for cat, value in each["cats"].items():
+        (low, high), worst = value["interval"], value["worst"]
+        least, most = worst["interval"]
+        rows.append(
+            [
+                cat,
+                f"{value['acc1']:.1f} [{low:.1f}, {high:.1f}]",
+                f"{value['mean']:.1f}",
+                worst["name"],
+                f"{worst['acc1']:.1f} [{least:.1f}, {most:.1f}]",
+            ]
+        )
+    return ["cat", "all images [95 %]", "mean", "worst", "its top-1 [95 %]"], rows
+
+
+def _rows(each: Breakdown, by: By) -> tuple[list[str], list[list[str]]]:
+    cats = each["cats"]
+    rows = [
+        [name, f"{images:,}", *(f"{value['by'][place]:.1f}" for value in cats.values())]
+        for place, (name, images) in enumerate(zip(each["names"], each["images"], strict=True))
+    ]
+    return [by, "images", *cats], rows
+
+
+def picture(study: Study, found: list[Breakdown], by: By, kind: str) -> bytes:
+    """A panel a data set: of each cat the mean over the subgroups, each subgroup, and the worst with its interval."""
+    import matplotlib
+
+    matplotlib.use("agg")
+    matplotlib.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "timecat"})
+    from matplotlib import pyplot
+
+    most = max(len(each["cats"]) for each in found)
+    size = 5.2 * len(found) + 0.6, 1.9 + 0.42 * most
+    figure, panels = pyplot.subplots(1, len(found), figsize=size, squeeze=False)
+    for panel, each in zip(panels[0], found, strict=True):
+        cats = each["cats"]
+        for place, value in enumerate(cats.values()):
+            first = place == 0
+            panel.plot(
+                value["by"], [place] * len(value["by"]), "|", color="grey", alpha=0.6, label=f"each {by}" * first
+            )
+            worst = value["worst"]
+            low, high = worst["interval"]
+            panel.plot([low, high], [place, place], color="tab:red", linewidth=2, alpha=0.6)
+            panel.plot(
+                worst["acc1"], place, "v", color="tab:red", markersize=8, label=f"worst {by}, 95 % interval" * first
+            )
+            panel.plot(value["mean"], place, "o", color="tab:blue", markersize=8, label=f"mean of {PLURAL[by]}" * first)
+        panel.set_yticks(range(len(cats)), list(cats))
+        panel.invert_yaxis()
+        panel.set_xlabel("linear probe, top-1 %")
+        repetitions = max(value["repetitions"] for value in cats.values())
+        seeds = f", mean of {repetitions} repetitions" if repetitions > 1 else ", one repetition"
+        panel.set_title(f"{each['data']}: {each['test_images']:,} test images{seeds}", fontsize=10)
+        panel.grid(axis="x", alpha=0.3)
+        panel.spines[["top", "right"]].set_visible(False)
+    handles, labels = panels[0][0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="upper center", bbox_to_anchor=(0.5, 0.93), ncols=3, frameon=False, fontsize=9)
+    figure.suptitle(f"{study.name}: top-1 by {by}", fontsize=11, y=0.99)
+    figure.text(0.5, 0.005, f"timecat report CONFIG --by {by}", ha="center", fontsize=8, color="grey")
+    figure.tight_layout(rect=(0, 0.03, 1, 0.9))
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format=kind, dpi=150, metadata={"Date": None} if kind == "svg" else None)
+    pyplot.close(figure)
+    return buffer.getvalue()
