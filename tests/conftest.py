@@ -64,3 +64,18 @@ def jpegs(tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("jpegs")
     write(str(folder), out, splits=["train"], storage="jpeg", progress=False)
     return out
+
+
+@pytest.fixture(scope="session")
+def rooms(tmp_path_factory) -> Path:
+    """train.beton: 60 images of two classes, each in two folders, which are the groups: in with 20 and out with 10."""
+    out = tmp_path_factory.mktemp("rooms")
+    rng = np.random.default_rng(0)
+    for name in ("cat", "dog"):
+        for group, count in (("in", 20), ("out", 10)):
+            (out / "photos" / name / group).mkdir(parents=True)
+            for i in range(count):
+                image = Image.fromarray(rng.integers(0, 256, (28, 28, 3), dtype=np.uint8))
+                image.save(out / "photos" / name / group / f"{i}.png")
+    write(str(out / "photos"), out, groups="folder:1", progress=False)
+    return out

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from tests.support.small_study import ONE_CYCLE, write_study
 from timecat.cli import main
@@ -18,21 +17,6 @@ from timecat.data.loader import BetonLoader
 from timecat.data.mixture import Mixture
 from timecat.data.write.write import write
 from timecat.errors import UserError
-
-
-@pytest.fixture(scope="session")
-def rooms(tmp_path_factory) -> Path:
-    """train.beton: 60 images of two classes, each in two folders, which are the groups: in with 20 and out with 10."""
-    out = tmp_path_factory.mktemp("rooms")
-    rng = np.random.default_rng(0)
-    for name in ("cat", "dog"):
-        for group, count in (("in", 20), ("out", 10)):
-            (out / "photos" / name / group).mkdir(parents=True)
-            for i in range(count):
-                image = Image.fromarray(rng.integers(0, 256, (28, 28, 3), dtype=np.uint8))
-                image.save(out / "photos" / name / group / f"{i}.png")
-    write(str(out / "photos"), out, groups="folder:1", progress=False)
-    return out
 
 
 def mixed(rooms: Path, digits: Path, **keys) -> ImageData:

@@ -69,6 +69,28 @@ def test_repetitions_use_other_seeds_and_the_wide_control_its_own_runs():
     assert len({member.name for member in plan.members}) == len(plan.members) == 6
 
 
+def test_a_mixed_cats_members_are_those_of_the_other_cats():
+    """Of each kind the repetition's first seeds, in the order of the parts."""
+    cats = {
+        "cat2": {"members": 2, "steps": 20},
+        "wide": {"members": 1, "steps": 20, "model": {"width": 128}},
+        "mixed": {
+            "parts": [
+                {"members": 1, "steps": 20, "model": {"width": 128}},
+                {"members": 2, "steps": 20},
+                {"members": 1, "steps": 20, "data": {"train": "other.beton"}},
+            ]
+        },
+    }
+    plan = study(cats, unequal_because="a test", repetitions=2)
+    seeded = {cat.name: [member.name for member, _ in cat.snapshots] for cat in plan.seeded_cats()}
+    assert seeded["mixed_0"] == ["wide_3", "member_3", "member_4", "mixed-2_3"]
+    assert seeded["mixed_1"] == ["wide_7", "member_7", "member_8", "mixed-2_7"]
+    assert plan.cats["mixed"].images == 4 * 20 * 100
+    assert plan.cats["mixed"].budget == "1 x 20 + 2 x 20 + 1 x 20"
+    assert [member.data.train for member in plan.members if member.name == "mixed-2_3"] == ["other.beton"]
+
+
 @pytest.mark.parametrize(
     ("cats", "more", "words"),
     [

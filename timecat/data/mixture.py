@@ -71,15 +71,6 @@ class Mixture:
         """The same of these samples alone, int64 ascending."""
         return replace(self, rows=tuple(rows[np.isin(rows, kept)] for rows in self.rows))
 
-    def words(self, images: int, holdout: float = 0.0) -> list[str]:
-        """What an epoch of so many images is made of, a line a component; `holdout` is left out of each."""
-        lines = []
-        for name, share, rows in zip(self.names, self.shares, self.rows, strict=True):
-            drawn, there = float(images * share), round(len(rows) * (1 - holdout))
-            line = f"component {name}: {float(share):.3g} of an epoch's {images:,} images, from {there:,}"
-            lines.append(f"{line}: each is seen {drawn / there:.2g} times an epoch")
-        return lines
-
 
 def shares_of(data: DataConfig) -> tuple[Fraction, ...]:
     """The weights as shares that add up to 1, exactly."""
@@ -87,13 +78,26 @@ def shares_of(data: DataConfig) -> tuple[Fraction, ...]:
     return tuple(weight / sum(weights) for weight in weights)
 
 
-def normalised(data: DataConfig) -> str | None:
-    """What is done with weights that do not add up to 1, in a line; None where they do."""
+def in_words(data: DataConfig, batch_size: int) -> list[str]:
+    """What is done with the weights, and what an epoch is made of, a line a component; nothing without a mixture.
+
+    A component with fewer images than its share is repeated within the epoch. Where files are missing yet, the lines on
+    components are too.
+    """
     weights = [component.weight for component in data.components.values()]
-    if not weights or abs(sum(weights) - 1) < 1e-9:
-        return None
-    given, taken = (", ".join(f"{value:.4g}" for value in values) for values in (weights, data.shares.values()))
-    return f"data.mixture: weights {given} add up to {sum(weights):.4g}, and are taken as shares {taken}"
+    lines = []
+    if weights and abs(sum(weights) - 1) > 1e-9:
+        given, taken = (", ".join(f"{value:.4g}" for value in values) for values in (weights, data.shares.values()))
+        lines = [f"data.mixture: weights {given} add up to {sum(weights):.4g}, and are taken as shares {taken}"]
+    if not weights or not all(path.exists() for path in data.training_files):
+        return lines
+    mixture = read_mixture(data)[1]
+    there = [round(len(rows) * (1 - data.holdout)) for rows in mixture.rows]
+    images = sum(there) - sum(there) % batch_size
+    for name, share, count in zip(mixture.names, mixture.shares, there, strict=True):
+        often = f"each is seen {float(images * share) / count:.2g} times an epoch"
+        lines.append(f"component {name}: {float(share):.3g} of an epoch's {images:,} images, from {count:,}: {often}")
+    return lines
 
 
 def read_mixture(data: DataConfig) -> tuple[Beton, Mixture]:

@@ -6,7 +6,7 @@ from timecat.cluster.members_table import live_table
 from timecat.cluster.slots import default_slots, say_of_slow_bf16, serve, train_in_slots, work
 from timecat.cluster.stop import REQUEUED, STOPPED, Stop, requeue
 from timecat.data.beton import count_images
-from timecat.data.mixture import normalised
+from timecat.data.mixture import in_words
 from timecat.members.train import trainer_of_members
 from timecat.process import die_with_parent, is_first_rank
 from timecat.study import progress
@@ -54,7 +54,7 @@ def fit(
     if is_first_rank():
         say_of_slow_bf16(study)
         say(f"study {study.name}: training {len(unfinished)} of {len(study.members)} members")
-        if line := normalised(study.data):
+        for line in in_words(study.data, study.batch_size):
             say(line)
     if member is not None or (len(unfinished) == 1 and study.trainer.devices_per_member == 1):
         with live_table(study, enabled=is_first_rank()):

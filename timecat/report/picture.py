@@ -1,15 +1,22 @@
-"""The report's picture: top-1 against the number of members, as a file and in TensorBoard."""
+"""The report's picture: top-1 against the number of members, and the gaps to direct training."""
 
 import io
 from itertools import cycle
 from pathlib import Path
+from typing import Any
 
-from timecat.study.results import Report
+from timecat.study.results import CatSummary, Gap, Gaps, Report
 from timecat.study.study import TOLERANCE, Study
+
+MARKERS = "*PDX^v"  # of cats that are no point of the line; where there are more, all cats have a row each
 
 
 def picture(study: Study, content: Report, kind: str) -> bytes:
-    """Top-1 against the number of members, one panel a data set; cats of another model or budget stand as stars."""
+    """Top-1, one panel a data set, and below it what frozen features lack beside direct training, where that was asked.
+
+    Top-1 stands against the number of members, cats of another kind or budget as stars; where there are many of these,
+    each cat has a row.
+    """
     import matplotlib
 
     matplotlib.use("agg")
@@ -18,61 +25,131 @@ def picture(study: Study, content: Report, kind: str) -> bytes:
     from matplotlib import pyplot
 
     budget = content["cats"][content["baseline"]]["images"]
+    shown = {name: row for name, row in content["cats"].items() if row["direct"] is None}
     stars = {
         name: name if share == 1 else f"{name}, {share:.3g} x the images"
-        for name, row in content["cats"].items()
-        if (share := row["images"] / budget) and (row["model"] or not 1 / TOLERANCE <= share <= TOLERANCE)
+        for name, row in shown.items()
+        if (share := row["images"] / budget) and (row["differs"] or not 1 / TOLERANCE <= share <= TOLERANCE)
     }
-
-    names = [data["name"] for data in content["data"]]
-    figure, panels = pyplot.subplots(1, len(names), figsize=(4.6 * len(names) + 0.4, 3.8), squeeze=False)
-    for panel, name, colour in zip(panels[0], names, cycle(matplotlib.color_sequences["tab10"]), strict=False):
-        line = [
-            (row["members"], row["acc1"][name])
-            for cat, row in content["cats"].items()
-            if cat not in stars and name in row["acc1"]
-        ]
-        line.sort(key=lambda point: point[0])
-        members = [point[0] for point in line]
-        panel.errorbar(
-            members,
-            [v["mean"] for _, v in line],
-            [v["sd"] or 0.0 for _, v in line],
-            marker="o",
-            capsize=3,
-            color=colour,
-            label="cats at the same budget",
-        )
-        for x, value in line:
-            panel.plot([x] * len(value["values"]), value["values"], ".", color=colour, alpha=0.35)
-        for (cat, label), marker in zip(stars.items(), "*PDX^v<>", strict=False):
-            row = content["cats"][cat]
-            if name in row["acc1"]:
-                value = row["acc1"][name]
-                panel.errorbar(
-                    row["members"],
-                    value["mean"],
-                    value["sd"] or 0.0,
-                    marker=marker,
-                    markersize=11,
-                    capsize=3,
-                    linestyle="none",
-                    color="black",
-                    label=label,
-                )
-        panel.set_title(name)
-        panel.set_xlabel("members")
-        panel.set_xticks(sorted({row["members"] for row in content["cats"].values()}))
+    in_rows, gaps = len(stars) > len(MARKERS), content.get("gaps", {})
+    data = content["data"]
+    height = 1.6 + 0.3 * len(shown) if in_rows else 3.8
+    heights = [height, 3.4] if gaps else [height]
+    figure, panels = pyplot.subplots(
+        len(heights),
+        len(data),
+        figsize=(4.6 * len(data) + 0.4 + 1.2 * in_rows, sum(heights) + 0.2),
+        squeeze=False,
+        height_ratios=heights,
+    )
+    for panel, of_data, colour in zip(panels[0], data, cycle(matplotlib.color_sequences["tab10"]), strict=False):
+        name = of_data["name"]
+        if in_rows:
+            _rows(panel, shown, name, colour)
+        else:
+            _line(panel, {cat: row for cat, row in shown.items() if name in row["acc1"]}, stars, name, colour)
+        if name in gaps and not in_rows:
+            panel.axhline(gaps[name]["direct"], color="grey", linestyle="--", linewidth=1, label="direct training")
+        panel.set_title(f"{name}: {of_data['test_images']:,} test images", fontsize=10)
         panel.grid(alpha=0.3)
         panel.spines[["top", "right"]].set_visible(False)
-        panel.legend(frameon=False, fontsize=8)
-    panels[0][0].set_ylabel("linear probe, top-1 %")
+        if not in_rows:
+            panel.legend(frameon=False, fontsize=8)
+    if not in_rows:
+        panels[0][0].set_ylabel("linear probe, top-1 %")
+    for row in panels[1:]:
+        for panel, of_data in zip(row, data, strict=True):
+            if of_data["name"] in gaps:
+                _gaps(panel, of_data["name"], gaps[of_data["name"]])
+            else:
+                panel.set_visible(False)
+        row[0].set_ylabel("gap to direct training, points")
     figure.suptitle(f"{study.name}: {budget:,} pretraining images for {content['baseline']}", fontsize=11)
-    figure.tight_layout()
+    figure.text(0.5, 0.004, _caption(content), ha="center", fontsize=7.5, color="grey")
+    figure.tight_layout(rect=(0, 0.03, 1, 1))
     buffer = io.BytesIO()
     figure.savefig(buffer, format=kind, dpi=150, metadata={"Date": None} if kind == "svg" else None)
     pyplot.close(figure)
     return buffer.getvalue()
+
+
+def _caption(content: Report) -> str:
+    most = max(len(value["values"]) for row in content["cats"].values() for value in row["acc1"].values())
+    words = f"bars: standard deviation over {most} repetitions; " if most > 1 else "one repetition; "
+    words += "bars of gaps: 95 %, bootstrap over the test images; " if content.get("gaps") else ""
+    dots = "dots: the repetitions; " if most > 1 else ""
+    return f"{words}{dots}timecat report CONFIG"
+
+
+def _line(panel: Any, rows: dict[str, CatSummary], stars: dict[str, str], name: str, colour: Any) -> None:
+    """Top-1 against the number of members."""
+    line = [(row["members"], row["acc1"][name]) for cat, row in rows.items() if cat not in stars]
+    line.sort(key=lambda point: point[0])
+    panel.errorbar(
+        [members for members, _ in line],
+        [value["mean"] for _, value in line],
+        [value["sd"] or 0.0 for _, value in line],
+        marker="o",
+        capsize=3,
+        color=colour,
+        label="cats at the same budget",
+    )
+    for members, value in line:
+        panel.plot([members] * len(value["values"]), value["values"], ".", color=colour, alpha=0.35)
+    for (cat, label), marker in zip(stars.items(), MARKERS, strict=False):
+        if cat in rows:
+            value = rows[cat]["acc1"][name]
+            panel.errorbar(
+                rows[cat]["members"],
+                value["mean"],
+                value["sd"] or 0.0,
+                marker=marker,
+                markersize=11,
+                capsize=3,
+                linestyle="none",
+                color="black",
+                label=label,
+            )
+    panel.set_xlabel("members")
+    panel.set_xticks(sorted({row["members"] for row in rows.values()}))
+
+
+def _rows(panel: Any, rows: dict[str, CatSummary], name: str, colour: Any) -> None:
+    """Top-1 of each cat in a row of its own."""
+    for place, row in enumerate(rows.values()):
+        value = row["acc1"].get(name)
+        if value is not None:
+            panel.errorbar(value["mean"], place, xerr=value["sd"] or 0.0, marker="o", capsize=3, color=colour)
+            panel.plot(value["values"], [place] * len(value["values"]), ".", color=colour, alpha=0.35)
+    panel.set_yticks(range(len(rows)), list(rows))
+    panel.invert_yaxis()
+    panel.set_xlabel("linear probe, top-1 %")
+
+
+def _gaps(panel: Any, name: str, gaps: Gaps) -> None:
+    """For each cat the gap to direct training at equal images, and at the component's share of them."""
+    kinds = [("at equal images", gaps["to_direct"], "tab:red"), ("at its share", gaps["to_share"], "lightgrey")]
+    kinds = [kind for kind in kinds if kind[1]]
+    for place, (label, by_cat, colour) in enumerate(kinds):
+        width = 0.8 / len(kinds)
+        for number, gap in enumerate(by_cat.values()):
+            x = number + width * (place - (len(kinds) - 1) / 2)
+            panel.bar(
+                x, gap["mean"], width, yerr=_bars(gap), capsize=3, color=colour, label=label if not number else ""
+            )
+            if len(gap["values"]) > 1:
+                panel.plot([x] * len(gap["values"]), gap["values"], ".", color="black", alpha=0.5)
+    panel.axhline(0, color="black", linewidth=0.8)
+    panel.set_xticks(range(len(gaps["to_direct"])), list(gaps["to_direct"]))
+    panel.set_title(f"{name}, {100 * gaps['share']:.3g} % of the mixture", fontsize=10)
+    panel.grid(axis="y", alpha=0.3)
+    panel.spines[["top", "right"]].set_visible(False)
+    panel.legend(frameon=False, fontsize=8, title="direct training", title_fontsize=8)
+
+
+def _bars(gap: Gap) -> list[list[float]]:
+    low, high = gap["interval"]
+    return [[gap["mean"] - low], [high - gap["mean"]]]
 
 
 def to_tensorboard(directory: Path, png: bytes) -> None:

@@ -6,7 +6,7 @@ from timecat.config.files import ProbeFile
 from timecat.config.probe import BYTES
 from timecat.data import global_batch
 from timecat.data.beton import count_images
-from timecat.data.mixture import normalised, read_mixture
+from timecat.data.mixture import in_words, read_mixture
 from timecat.heads.sweep import groups, head_bytes, largest_first
 from timecat.study.study import Study
 from timecat.terminal import duration, print_table, say
@@ -32,9 +32,12 @@ def plan(study: Study, images_per_sec: float | None = None, nodes: int = 1, devi
     ]
     header = ["cat", "members", "steps each", "steps", "images", "epochs", f"of {study.baseline}'s"]
     print_table(f"{study.name}: cats, global batch {study.batch_size:,}", header, cats, left=["cat"])
+    different: dict[str, list[str]] = {}
     for cat in study.cats.values():
-        if cat.difference:
-            say(f"{cat.name}: {cat.difference}")
+        different.setdefault(cat.difference, []).append(cat.name)
+    for what, names in different.items():
+        if what:
+            say(f"{', '.join(names)}: {what}")
     if study.repetitions > 1:
         say(f"{study.repetitions} repetitions of each cat, with different seeds")
     members = []
@@ -61,7 +64,7 @@ def plan(study: Study, images_per_sec: float | None = None, nodes: int = 1, devi
             f"{total / images_per_sec / 3600:,.1f} GPU-hours at {images_per_sec:,.0f} images/s; "
             f"one GPU per member: {duration(_longest(study) / images_per_sec)}"
         )
-    for line in mixture_words(study):
+    for line in in_words(study.data, study.batch_size):
         say(line)
     say_of_slow_bf16(study)
     for probe in study.probes:
@@ -99,18 +102,6 @@ def _probe_plan(study: Study, probe: ProbeFile) -> str:
 
 def _longest(study: Study) -> int:
     return max(member.steps for member in study.members) * study.batch_size
-
-
-def mixture_words(study: Study) -> list[str]:
-    """What an epoch of the members' mixture is made of, as far as its files are there; nothing without a mixture."""
-    if not study.data.mixture:
-        return []
-    lines = [line] if (line := normalised(study.data)) else []
-    images = train_images(study.data)
-    if images is None or not all(path.exists() for path in study.data.training_files):
-        return lines
-    mixture = read_mixture(study.data)[1]
-    return lines + mixture.words(images - images % study.batch_size, study.data.holdout)
 
 
 def train_images(data: DataConfig) -> int | None:

@@ -7,6 +7,8 @@ from timecat.study.results import Gap, Gaps, Report
 from timecat.study.study import TOLERANCE, Study
 from timecat.terminal import print_table
 
+OWN = "the members' own classifiers, their probabilities averaged; no head is fitted"
+
 
 def print_data(study: Study, content: Report, name: str) -> None:
     """Print what one data set's heads give, and their winning settings."""
@@ -50,7 +52,7 @@ def data_cells(study: Study, content: Report, name: str) -> tuple[list[str], lis
                 _settings(value["lrs"]),
             ]
         )
-    if all(row[-1] == rows[0][-1] for row in rows):  # one learning rate for all is no choice
+    if len({row[-1] for row in rows if row[-1]}) < 2:  # one learning rate for all is no choice
         header, rows = header[:-1], [row[:-1] for row in rows]
     return header, rows
 
@@ -123,11 +125,13 @@ def notes(study: Study, content: Report) -> list[str]:
         lines.append(f"mean ± standard deviation over {most} repetitions with different seeds")
     else:
         lines.append("one repetition: differences within the spread between seeds mean nothing; see study.repetitions")
+    different: dict[str, list[str]] = {}
     for cat in study.cats.values():
         if cat.head == "own":
-            lines.append(f"{cat.name}: the members' own classifiers, their probabilities averaged; no head is fitted")
+            different.setdefault(OWN, []).append(cat.name)
         if cat.difference and cat.direct is None:
-            lines.append(f"{cat.name}: {cat.difference}")
+            different.setdefault(cat.difference, []).append(cat.name)
+    lines += [f"{', '.join(names)}: {what}" for what, names in different.items()]
     baseline: Cat = study.cats[study.baseline]
     for cat in study.cats.values():
         if cat.direct is None and not 1 / TOLERANCE <= cat.images / baseline.images <= TOLERANCE:
