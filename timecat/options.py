@@ -146,7 +146,7 @@ def help_of(command: str) -> str:
             )
             group.add_argument(f"--{section}.{field.name}", metavar="…", help=f"{text}{shown}")
         if section == "study":
-            group.add_argument("--study.cats.NAME.members", metavar="…", help="how many; also .steps, .images, .model")
+            group.add_argument("--study.cats.NAME.members", metavar="…", help="and .steps, .model, .data, .parts, …")
     return parser.format_help()
 
 

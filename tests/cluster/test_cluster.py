@@ -75,14 +75,15 @@ class OnCluster:
 
 
 def study(tmp_path: Path, digits: Path, name: str, model: dict, cats: dict, probe: bool = True, **settings) -> str:
-    """A config of digits with a probe of digits."""
+    """A config of a mixture of digits with a probe of digits."""
     data = {"root": str(digits), "workers": 1}
     digits_probe = write_probe(tmp_path / "digits.yaml", data, {"weight_decays": [1e-3]}, trainer={"max_epochs": 3})
     probes, every_20_steps = (
         [digits_probe] if probe else [],
         {"val_check_interval": 20, "check_val_every_n_epoch": None},
     )
-    path, images = tmp_path / f"{name}.yaml", {"root": str(digits), "padding": 2}
+    mixture = {"digits": {"weight": 3}, "others": {"weight": 1, "train": "test.beton"}}
+    path, images = tmp_path / f"{name}.yaml", {"root": str(digits), "padding": 2, "mixture": mixture}
     return write_study(path, images, model, cats, every_20_steps, probes=probes, **settings)
 
 
