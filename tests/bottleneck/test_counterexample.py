@@ -156,8 +156,11 @@ def test_the_command_writes_the_same_files_again(tmp_path, capsys, monkeypatch):
 
 
 def test_a_single_seed_has_no_cats(tmp_path, capsys):
-    assert main([*COMMAND, "--seeds", "1", "--steps", "4", "--out", str(tmp_path)]) == 0
+    weights = ["--weights", "0.25", "0.25", "0.25", "0.25"]
+    assert main([*COMMAND, *weights, "--seeds", "1", "--steps", "4", "--out", str(tmp_path)]) == 0
     assert "sum to" not in (shown := capsys.readouterr().out) and "cat of" not in shown
+    assert "none, phi1 or phi2" in shown and "phi1 or phi2 alone is as good as both features (a tie" in shown
+    assert max(len(line) for line in shown.splitlines() if line.startswith(" ")) <= 80
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ class Segment:
 
     Attributes:
         lowest, highest: the first and the last penalty that was tried.
-        keeps: "phi1", "phi2", "both" or "none"; or several, joined by "or", where minimisers tie.
+        keeps: "phi1", "phi2", "both" or "none"; or several, such as "none or phi1", where minimisers tie.
         risk: least and largest 0-1 risk on the mixture of the learner's own classifier, which says 1 on its boundary.
     """
 
@@ -45,13 +45,13 @@ def path(loss: str, weights: Array) -> list[Segment]:
     minimisers = [hinge(p, float(penalty)) for penalty in penalties] if loss == "hinge" else logistic(p, penalties)
     segments: list[Segment] = []
     for penalty, found in zip(penalties, minimisers, strict=True):
-        keeps = " or ".join(sorted({name(one) for one in found}))
+        *first, last = sorted({name(one) for one in found})
+        keeps = f"{', '.join(first)} or {last}" if first else last
         wrong = [float((np.where(DESIGN @ one >= -ZERO, 1, -1) != LABELS) @ p) for one in found]
         if segments and segments[-1].keeps == keeps:
-            last = segments.pop()
-            segments.append(
-                Segment(last.lowest, float(penalty), keeps, (min(last.risk[0], *wrong), max(last.risk[1], *wrong)))
-            )
+            before = segments.pop()
+            risk = min(before.risk[0], *wrong), max(before.risk[1], *wrong)
+            segments.append(Segment(before.lowest, float(penalty), keeps, risk))
         else:
             segments.append(Segment(float(penalty), float(penalty), keeps, (min(wrong), max(wrong))))
     return segments

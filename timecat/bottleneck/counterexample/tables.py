@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from timecat.bottleneck.counterexample.kept import wilson
-from timecat.bottleneck.counterexample.mixture import FEATURES, TASKS, Array, Exact, least_risk
+from timecat.bottleneck.counterexample.mixture import FEATURES, TASKS, Exact, least_risk
 from timecat.bottleneck.counterexample.outcome import Outcome
 from timecat.bottleneck.counterexample.sparse import Segment
 from timecat.terminal import print_table, say
@@ -80,10 +80,9 @@ def print_networks(outcome: Outcome, seeds: int, clear: float) -> None:
 
 def starved(keeps: str) -> str:
     """The tasks that an affine classifier of these features errs on."""
-    return " or ".join(_tasks(np.zeros((4, 1)) if name == "none" else FEATURES[name]) for name in keeps.split(" or "))
-
-
-def _tasks(features: Array) -> str:
+    if " or " in keeps:
+        return "it depends"
+    features = np.zeros((4, 1)) if keeps == "none" else FEATURES[keeps]
     wrong = [name for name, task in zip(NAMES, TASKS, strict=True) if least_risk(features, task) > 0]
     return "all" if len(wrong) == len(NAMES) else " ".join(wrong) or "none"
 
@@ -98,5 +97,5 @@ def risk(value: float) -> str:
 
 
 def _range(values: Sequence[float]) -> str:
-    low, high = (risk(value) for value in values)
+    low, high = (f"{value:.3f}" for value in values)
     return low if low == high else f"{low} to {high}"
