@@ -52,8 +52,8 @@ def _points(panel: Any, exact: Exact) -> None:
     pair = np.flatnonzero(PHI[:, feature])  # the two points that this feature tells from the others
     wrong = int(pair[weights[pair].argmin()])
     right = int(pair.sum() - wrong)
-    reach = np.array([-3.2, 3.2])
     half = PHI[right, feature] / 2
+    reach = np.clip([half - 2.3, half + 2.3], -2.4, 2.4)
     panel.plot(reach, half - reach if feature == 0 else reach - half, "k--", label=f"best classifier of {kept} alone")
     for label, marker, colour in ((1, "o", "tab:blue"), (-1, "s", "tab:orange")):
         chosen = label == LABELS
