@@ -29,6 +29,10 @@ its stages
   probe     features once, then linear heads on every cat, all together
   report    table, report.md, report.png and TensorBoard from the results on
             disk
+the paper's question
+  bottleneck counterexample   the argument itself: exact risks, small learners
+  bottleneck saturation       how much members repeat each other
+  bottleneck select           members chosen one by one on held-out images
 Lightning's own, on one member's or probe's config
   fit       without a study: one network
   validate  test  predict    with --ckpt_path; predict writes features
@@ -40,6 +44,29 @@ timecat COMMAND --help lists a command's options, every key and its default
 example: timecat run --config configs/demo.yaml
 """
 STUDY_COMMANDS = ("run", "plan", "status", "launch", "fit", "probe", "report")
+BOTTLENECK_HELP = """\
+usage: timecat bottleneck counterexample --weights W W W W [options]
+       timecat bottleneck saturation CONFIG [options]
+       timecat bottleneck select CONFIG [options]
+
+The paper's question (arXiv 2506.18221): a network trained on a mixture keeps
+the features that suffice for it, and loses others that a part of it needs.
+
+counterexample   the argument in four points: exact risks, a sparse linear
+                 learner, small networks from many seeds
+saturation       of a study's features: their rank, how much members repeat
+                 each other, what each one adds
+select           members chosen one by one on held-out images, at which cost
+
+Which parts of your own data are starved, study.direct asks: timecat run
+configs/bottleneck/mixture.yaml. Who is left behind: timecat report CONFIG
+--by class, component or group. docs/bottleneck.md has it all.
+
+timecat bottleneck PART --help lists a part's options
+
+example: timecat bottleneck counterexample --weights 0.4 0.3 0.2 0.1
+"""
+BOTTLENECK = ("counterexample", "saturation", "select")
 LIGHTNING = ("fit", "validate", "test", "predict")
 WRITES = {"predict": "\nWrites features.npy and indices.npy to trainer.default_root_dir."}
 EXIT_USER_ERROR = 2
@@ -85,10 +112,20 @@ def _dispatch(arguments: list[str]) -> int:
         from timecat.data.write.command import main as write
 
         return write(rest)
-    if command not in (*STUDY_COMMANDS, *LIGHTNING):
+    if command not in (*STUDY_COMMANDS, "bottleneck", *LIGHTNING):
         from timecat.config.section import suggestion
 
-        raise UserError(f"no command {command!r}; {suggestion(command, [*STUDY_COMMANDS, 'write', *LIGHTNING])}")
+        known = [*STUDY_COMMANDS, "write", "bottleneck", *LIGHTNING]
+        raise UserError(f"no command {command!r}; {suggestion(command, known)}")
+    if command == "bottleneck":
+        if not rest or rest[0] in ("-h", "--help", "help"):
+            print(BOTTLENECK_HELP, end="")
+            return 0
+        command, rest = _bottleneck(rest)
+        if command == "bottleneck counterexample":
+            from timecat.bottleneck.counterexample.command import main as counterexample
+
+            return counterexample(rest)
 
     from timecat.config.read import read_config, split_arguments
 
@@ -105,6 +142,15 @@ def _dispatch(arguments: list[str]) -> int:
             return 0
         return _lightning(command, configs, overrides, others, asks)
     return _on_study(command, configs, overrides, others)
+
+
+def _bottleneck(arguments: list[str]) -> tuple[str, list[str]]:
+    """The command with its second word, and what follows it."""
+    from timecat.config.section import suggestion
+
+    if arguments[0] not in BOTTLENECK:
+        raise UserError(f"timecat bottleneck {arguments[0]}: no such part; {suggestion(arguments[0], BOTTLENECK)}")
+    return f"bottleneck {arguments[0]}", arguments[1:]
 
 
 def _on_study(command: str, configs: list[str], overrides: dict[str, Any], others: list[str]) -> int:
@@ -156,6 +202,14 @@ def _on_study(command: str, configs: list[str], overrides: dict[str, Any], other
 
         protocol = options["protocol"]
         probe(study, protocol, data, lambda name: print_data(study, name, protocol))
+    elif command == "bottleneck saturation":
+        from timecat.bottleneck.saturation import saturation
+
+        saturation(study, **options)
+    elif command == "bottleneck select":
+        from timecat.bottleneck.select import select
+
+        select(study, **options)
     else:
         from timecat.run import run
 

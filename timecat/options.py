@@ -52,6 +52,11 @@ DESCRIPTIONS = {
     "configs/probe/digits.yaml --help lists its keys.",
     "probe": "Features of every snapshot once, then linear heads on every cat, all of a data set together. In a SLURM "
     "array, the task's own data set.",
+    "bottleneck saturation": "How much of a cat's features its members repeat, and what each adds, on images held out "
+    "of each probe's training set: effective rank, CKA and ridge between members, against the baseline and a random "
+    "layer; collapse within classes. The report shows what it found.",
+    "bottleneck select": "Choose members one by one on held-out images from all snapshots of the study, by a ridge "
+    "head, and count what the choice costs. Half of the held-out images choose, the other half tell.",
     "report": "Table, report.md, report.png and TensorBoard from the results on disk.",
 }
 CONFIG = "a study's config; of several, later ones are merged over earlier ones"
@@ -62,6 +67,8 @@ EXAMPLES = {
     "launch": "timecat launch configs/cat5.yaml --partition gpu --devices 4 --dry-run",
     "fit": "timecat fit --config configs/cat5.yaml --member 0 --trainer.devices 4",
     "probe": "timecat probe configs/table1.yaml --data cifar100 --probe.memory_gb 40",
+    "bottleneck saturation": "timecat bottleneck saturation configs/demo.yaml --data digits",
+    "bottleneck select": "timecat bottleneck select configs/demo.yaml --members 4",
     "report": "timecat report configs/demo.yaml --protocol paper",
 }
 
@@ -94,6 +101,10 @@ def parser_of(command: str) -> argparse.ArgumentParser:
         add("--slots", type=positive, metavar="N", help="members at once (study.slots; one per GPU, one on a CPU)")
         add("--devices-per-member", type=positive, metavar="D", help="instead of trainer.devices; packed on the GPUs")
         add("--serve", action="store_true", help=argparse.SUPPRESS)
+    if command.startswith("bottleneck"):
+        add("--data", metavar="NAME", help="one data set, by its config's name (all)")
+    if command == "bottleneck select":
+        add("--members", type=positive, metavar="N", help="how many to choose (as many as the largest cat has)")
     if command == "probe":
         add("--data", metavar="NAME", help="one data set, by its config's name (SLURM_ARRAY_TASK_ID's, else all)")
     if command == "report":

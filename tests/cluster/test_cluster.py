@@ -290,7 +290,7 @@ def test_two_nodes_give_the_curve_of_one_process(cluster, tmp_path, digits):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     model = {**SCHEDULE_FREE, "batch_norm_batches": 60}  # more than an epoch has: both take the statistics of all
-    cats, held_out = {"cat2": {"members": 2, "steps": 40}}, 205  # odd: a sampler that pads would count one twice
+    cats, held_out = {"cat2": {"members": 2, "steps": 40}}, 365  # odd: a sampler that pads would count one twice
     studies = {}
     for name, arguments in (("one", []), ("two", ["--nodes", "2"])):
         on = OnCluster(cluster, study(tmp_path, digits, name, model, cats, probe=False))

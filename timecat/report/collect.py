@@ -19,6 +19,7 @@ from timecat.study.results import (
     read_results,
     result_of,
 )
+from timecat.study.saturation import read_saturation
 from timecat.study.study import Study
 
 
@@ -59,6 +60,8 @@ def collect(study: Study, protocol: Protocol = "heldout") -> Report:
         if by_cat:
             report["data"].append(_data_summary(probe, results, by_cat))
             _add(report, study, probe, by_cat, protocol)
+            if (saturation := read_saturation(study, probe)) is not None:
+                report.setdefault("saturation", {})[probe.name] = saturation
     if not report["data"]:
         raise UserError(f"{study.directory}: no probe has a result of these cats yet; run `timecat probe` first")
     return report

@@ -2,7 +2,6 @@
 
 import io
 from itertools import cycle
-from pathlib import Path
 from typing import Any
 
 from timecat.study.results import CatSummary, Gap, Gaps, Report
@@ -150,17 +149,3 @@ def _gaps(panel: Any, name: str, gaps: Gaps) -> None:
 def _bars(gap: Gap) -> list[list[float]]:
     low, high = gap["interval"]
     return [[gap["mean"] - low], [high - gap["mean"]]]
-
-
-def to_tensorboard(directory: Path, png: bytes) -> None:
-    """Write the picture as an event; TensorBoard's own writer, since torch's would import torch."""
-    # protobuf makes the classes when they are imported
-    from tensorboard.compat.proto.event_pb2 import Event  # pyright: ignore[reportAttributeAccessIssue]
-    from tensorboard.compat.proto.summary_pb2 import Summary  # pyright: ignore[reportAttributeAccessIssue]
-    from tensorboard.summary.writer.event_file_writer import EventFileWriter
-
-    width, height = int.from_bytes(png[16:20]), int.from_bytes(png[20:24])
-    image = Summary.Image(encoded_image_string=png, width=width, height=height, colorspace=3)
-    writer = EventFileWriter(str(directory))
-    writer.add_event(Event(summary=Summary(value=[Summary.Value(tag="report", image=image)]), step=0))
-    writer.close()

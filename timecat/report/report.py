@@ -3,10 +3,11 @@
 from timecat import files
 from timecat.report import tables
 from timecat.report.collect import collect
-from timecat.report.picture import picture, to_tensorboard
+from timecat.report.picture import picture
 from timecat.study.directory import Protocol, read_record, write_record
 from timecat.study.results import Report
 from timecat.study.study import Study
+from timecat.tensorboard_events import write_events
 from timecat.terminal import fits, print_table, say
 
 
@@ -32,7 +33,7 @@ def report(study: Study, protocol: Protocol = "heldout") -> Report:
         png = picture(study, content, "png")
         files.write_bytes(svg_path, picture(study, content, "svg"))
         files.write_bytes(png_path, png)
-        to_tensorboard(study.directory.report(protocol, ""), png)
+        write_events(study.directory.report(protocol, ""), "report", png)
         write_record(path, content)
     say(f"{markdown}  {png_path}  tensorboard --logdir {study.directory}")
     return content

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from timecat.study import saturation
 from timecat.study.plan import Cat
 from timecat.study.results import Gap, Gaps, Report
 from timecat.study.study import TOLERANCE, Study
@@ -172,6 +173,12 @@ def markdown(study: Study, content: Report, image: str) -> str:
         lines += ["## Transfer against direct training, by component", ""]
     for name, gaps in content.get("gaps", {}).items():
         lines += [gap_title(content, name, gaps), "", *markdown_table(*gap_cells(gaps, content, name)), ""]
+    for found in content.get("saturation", {}).values():
+        title = f"How saturated: {found['data']}"
+        lines += [f"## {title}", "", *markdown_table(*saturation.cells(found)), ""]
+        lines += [*markdown_table(*saturation.curve_cells(found)), ""]
+        lines += [*(f"- {note}" for note in saturation.notes(found)), ""]
+        lines += [f"![rank and gain](probe/{found['data']}/saturation.png)", ""]
     for data in content["data"]:
         lines += [f"## {data_title(content, data['name'])}", ""]
         lines += [*markdown_table(*data_cells(study, content, data["name"])), ""]

@@ -168,6 +168,15 @@ class ProbeDirectory:
     def unfinished_pass(self, digest: str) -> Path:
         return self.path / f".pass_{digest}.pt"
 
+    def saturation(self, suffix: str) -> Path:
+        """How saturated the members are on it, as .json, .png or .svg; with an empty suffix TensorBoard's directory."""
+        return self.path / f"saturation{suffix}"
+
+    @property
+    def selection(self) -> Path:
+        """Members chosen one by one."""
+        return self.path / "selection.json"
+
     def events(self, block: str, protocol: Protocol) -> Path:
         """TensorBoard's, of one cat and repetition."""
         return self.path / f"{block}{_suffix(protocol)}"

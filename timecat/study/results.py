@@ -10,6 +10,7 @@ from timecat.study.directory import Protocol, read_record
 from timecat.study.plan import SeededCat
 from timecat.study.progress import is_finished
 from timecat.study.recipe import resolved_data
+from timecat.study.saturation import Saturation
 from timecat.study.study import Study
 
 # Of a probe's data keys, those that features and heads are no function of, or that `head_settings` has.
@@ -193,6 +194,7 @@ class Report(TypedDict):
     data: list[DataSummary]
     cats: dict[str, CatSummary]
     gaps: NotRequired[dict[str, Gaps]]
+    saturation: NotRequired[dict[str, Saturation]]
 
 
 def head_settings(probe: ProbeFile) -> dict[str, Any]:
