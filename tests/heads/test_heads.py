@@ -100,7 +100,7 @@ def test_heads_are_shared_out_on_passes_by_memory():
     assert len(groups(cats, grid, 8142, 100.0)) == 1
     two = groups(cats[:1], grid, 8142, 3.0)  # two heads of the largest cat, then the third
     assert [group.grid for group in two] == [tuple(grid[:2]), tuple(grid[2:])]
-    with pytest.raises(UserError, match=r"one head of cat5 .* probe\.memory_gb is 1; raise it"):
+    with pytest.raises(UserError, match=r"one head of cat5_0 .* probe\.memory_gb is 1; raise it"):
         groups(cats, grid, 8142, 1.0)
 
 

@@ -78,6 +78,10 @@ class FeatureStore:
             "storage": self.config.storage,
         }
 
+    def split(self) -> tuple[np.ndarray, np.ndarray]:
+        """(images to train on, images held out) of the training file, int64."""
+        return self.data.split()
+
     def labels(self, part: Part) -> np.ndarray:
         return self.data.beton(part.split).labels[part.indices]
 

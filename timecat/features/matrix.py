@@ -14,7 +14,7 @@ class FeatureMatrix:
     """Rows are images, columns the features of all members.
 
     Args:
-        members: for each its features (n, d), memory-mapped, of one floating type.
+        members: for each its features (n, d), memory-mapped; of different types, or of float64, they become float32.
         device: where batches go.
         room: bytes that the matrix may take there.
     """
@@ -23,9 +23,10 @@ class FeatureMatrix:
         self.members, self.device = members, device
         self.rows, self.columns = len(members[0]), sum(member.shape[1] for member in members)
         self.all: Tensor | None = None
-        dtype = members[0].dtype
-        if self.rows * self.columns * dtype.itemsize <= room:
-            self.all = torch.empty(self.rows, self.columns, dtype=dtype, device=device)
+        types = {member.dtype for member in members}
+        self.dtype = torch.float32 if len(types) > 1 or torch.float64 in types else members[0].dtype
+        if self.rows * self.columns * self.dtype.itemsize <= room:
+            self.all = torch.empty(self.rows, self.columns, dtype=self.dtype, device=device)
             self._gather(slice(None), self.all)
 
     @property
@@ -47,7 +48,7 @@ class FeatureMatrix:
             for rows in order:
                 yield self.all.index_select(0, rows.to(self.device)).float()
             return
-        pin, dtype = self.device.type == "cuda", self.members[0].dtype
+        pin, dtype = self.device.type == "cuda", self.dtype
 
         def gather(rows: Tensor) -> Tensor:
             return self._gather(rows, torch.empty(len(rows), self.columns, dtype=dtype, pin_memory=pin))

@@ -10,25 +10,51 @@ import pickle
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from timecat.config.files import ProbeFile
 from timecat.config.probe import EPOCHS
-from timecat.features.extract import FeatureStore
 from timecat.features.matrix import FeatureMatrix
+from timecat.features.parts import Part
 from timecat.heads.linear_probe import learning_rate
 from timecat.heads.sgd import Heads
-from timecat.heads.sweep import columns, head_bytes
+from timecat.heads.sweep import Block, Concatenation, columns, head_bytes
 from timecat.progress_bar import bar
 from timecat.study.directory import ProbeDirectory
-from timecat.study.plan import SeededCat, Snapshot
 from timecat.study.results import head_settings
 
 LOGITS_AT_ONCE = 1 << 25  # of an evaluation, 128 MiB of float32
 Logits = Callable[[Tensor], Tensor]  # (cats, K, classes, b) of features (b, columns)
+
+
+class Store(Protocol):
+    """Where features come from: a `FeatureStore`, or arrays that somebody else wrote.
+
+    Attributes:
+        name: of the data set.
+        probe: its config.
+        parts: by name, the training ones and `test`.
+    """
+
+    name: str
+    probe: ProbeFile
+    parts: dict[str, Part]
+
+    def split(self) -> tuple[np.ndarray, np.ndarray]:
+        """(rows to train on, rows held out) of the training set, int64."""
+        ...
+
+    def labels(self, part: Part) -> np.ndarray:
+        """int64 (n,)."""
+        ...
+
+    def load(self, part: Part, snapshot: Any) -> Tensor:
+        """The features (n, width) of one of its own blocks, of a floating type."""
+        ...
 
 
 class Passes:
@@ -47,7 +73,7 @@ class Passes:
 
     def __init__(
         self,
-        store: FeatureStore,
+        store: Store,
         keys: dict[str, str],
         device: torch.device,
         directory: ProbeDirectory,
@@ -61,14 +87,14 @@ class Passes:
         # the parts that epochs take in turn, and the one where the held-out images are seen as in evaluation
         self._views = [part for part in store.parts.values() if part.split == "train" and part.name != "heldout"]
         self.held_part = "heldout" if "heldout" in store.parts else self._views[0].name
-        fit, held = store.data.split()
+        fit, held = store.split()
         train = self._views[0].indices
         self.fit, self.all = np.searchsorted(train, fit), np.arange(len(train))
         self.held = torch.from_numpy(np.searchsorted(store.parts[self.held_part].indices, held))
-        self._snapshots: list[Snapshot] = []
+        self._snapshots: list[Block] = []
         self._matrices: dict[str, FeatureMatrix] = {}
 
-    def matrix(self, part: str, snapshots: list[Snapshot], heads: int) -> FeatureMatrix:
+    def matrix(self, part: str, snapshots: list[Block], heads: int) -> FeatureMatrix:
         """Features of a part; measured until other members are asked for, as choosing and training again read the same.
 
         Args:
@@ -84,7 +110,7 @@ class Passes:
 
     def train(
         self,
-        cats: Sequence[SeededCat],
+        cats: Sequence[Concatenation],
         rates: np.ndarray,
         decays: np.ndarray,
         rows: np.ndarray,
@@ -130,7 +156,7 @@ class Passes:
                     saved = time.monotonic()
         path.unlink(missing_ok=True)
 
-    def _path(self, cats: Sequence[SeededCat], content: list[Any]) -> Path:
+    def _path(self, cats: Sequence[Concatenation], content: list[Any]) -> Path:
         """Where an unfinished pass lies; every other one has another name."""
         of = [[self._keys[cat.name] for cat in cats], head_settings(self.probe), content]
         return self._directory.unfinished_pass(hashlib.sha256(json.dumps(of).encode()).hexdigest()[:16])

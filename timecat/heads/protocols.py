@@ -22,10 +22,9 @@ from timecat.features.matrix import FeatureMatrix
 from timecat.heads.lbfgs import Standardised, minimise
 from timecat.heads.passes import Passes
 from timecat.heads.sgd import Heads
-from timecat.heads.sweep import Group, columns, groups, head_bytes
+from timecat.heads.sweep import AnyCat, Concatenation, Group, columns, groups, head_bytes
 from timecat.progress_bar import bar
 from timecat.study.directory import Protocol
-from timecat.study.plan import SeededCat
 from timecat.study.results import HeadResult
 
 
@@ -50,7 +49,7 @@ class ChosenHead:
     in_top5: np.ndarray
 
 
-def choose(passes: Passes, protocol: Protocol, cats: list[SeededCat]) -> Iterator[tuple[SeededCat, ChosenHead]]:
+def choose(passes: Passes, protocol: Protocol, cats: list[AnyCat]) -> Iterator[tuple[AnyCat, ChosenHead]]:
     """Train and choose the heads of all cats, group by group of what fits in memory.
 
     Raises:
@@ -74,7 +73,7 @@ def choose(passes: Passes, protocol: Protocol, cats: list[SeededCat]) -> Iterato
         yield from zip(together, choose_by(passes, together, list(parts)), strict=True)
 
 
-def _heldout(passes: Passes, cats: Sequence[SeededCat], parts: list[Group]) -> Iterator[ChosenHead]:
+def _heldout(passes: Passes, cats: Sequence[Concatenation], parts: list[Group]) -> Iterator[ChosenHead]:
     curves = np.concatenate([_heldout_curves(passes, group) for group in parts], axis=1)  # (cats, grid, epochs)
     chosen = [best(curve, cat.name) for curve, cat in zip(curves, cats, strict=True)]
     measured: dict[str, Any] = {}
@@ -128,7 +127,7 @@ def _heldout_curves(passes: Passes, group: Group) -> np.ndarray:
     return torch.stack(measured["epochs"], 2).numpy()
 
 
-def _paper(passes: Passes, cats: Sequence[SeededCat], parts: list[Group]) -> Iterator[ChosenHead]:
+def _paper(passes: Passes, cats: Sequence[Concatenation], parts: list[Group]) -> Iterator[ChosenHead]:
     by_cat: list[list[ChosenHead]] = [[] for _ in cats]
     for group in parts:
         for index, chosen in enumerate(_paper_pass(passes, group)):
@@ -199,7 +198,7 @@ def best(curves: np.ndarray, name: str) -> tuple[int, int]:
     return curves.shape[0] - 1 - int(cell), curves.shape[1] - 1 - int(epoch)
 
 
-def _optimum(passes: Passes, cat: SeededCat) -> ChosenHead:
+def _optimum(passes: Passes, cat: Concatenation) -> ChosenHead:
     """The convex problem of each weight decay, from the largest, whose optimum is where the next one begins."""
     snapshots, (own,) = columns([cat])
     size = head_bytes(cat.features, passes.classes)

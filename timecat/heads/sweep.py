@@ -2,17 +2,41 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
 
 from timecat.errors import UserError
-from timecat.study.plan import SeededCat, Snapshot
+from timecat.study.plan import SeededCat
 from timecat.study.study import Study
 
 
+class Block(Protocol):
+    """Features that belong together: those of a snapshot, or of an extractor that is not ours."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def width(self) -> int: ...
+
+
+class Concatenation(Protocol):
+    """Blocks side by side, which heads are trained on: a seeded cat, or extractors that are not ours."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def snapshots(self) -> Sequence[Block]: ...
+    @property
+    def features(self) -> int: ...
+
+
+AnyCat = TypeVar("AnyCat", bound=Concatenation)
+
+
 @dataclass(frozen=True)
-class Group:
+class Group(Generic[AnyCat]):
     """Heads that are trained in one pass over the features: each cat with the settings (lr, weight decay) `grid`."""
 
-    cats: tuple[SeededCat, ...]
+    cats: tuple[AnyCat, ...]
     grid: tuple[tuple[float, float], ...]
 
     @property
@@ -25,14 +49,14 @@ def largest_first(study: Study, data: str) -> list[SeededCat]:
     return sorted(study.seeded_cats(data), key=lambda cat: -cat.features)
 
 
-def columns(cats: Sequence[SeededCat]) -> tuple[list[Snapshot], list[list[slice]]]:
+def columns(cats: Sequence[Concatenation]) -> tuple[list[Block], list[list[slice]]]:
     """Put the snapshots' features side by side, each once, so that a cat is few slices of the columns.
 
     Returns:
         The snapshots in the order of their columns; and for each cat its columns.
     """
     starts: dict[str, int] = {}
-    snapshots: list[Snapshot] = []
+    snapshots: list[Block] = []
     total = 0
     for cat in sorted(cats, key=lambda cat: -len(cat.snapshots)):  # shorter cats are then parts of longer ones
         for snapshot in cat.snapshots:
@@ -58,20 +82,22 @@ def head_bytes(features: int, classes: int) -> int:
     return 4 * 4 * features * classes
 
 
-def groups(cats: Sequence[SeededCat], grid: list[tuple[float, float]], classes: int, memory_gb: float) -> list[Group]:
+def groups(
+    cats: Sequence[AnyCat], grid: list[tuple[float, float]], classes: int, memory_gb: float
+) -> list[Group[AnyCat]]:
     """Share the heads out on passes whose heads fit in the memory, whole cats where possible.
 
     Raises:
         UserError: a single head does not fit.
     """
     room = memory_gb * 1e9
-    shared: list[Group] = []
-    together: list[SeededCat] = []
+    shared: list[Group[AnyCat]] = []
+    together: list[AnyCat] = []
     for cat in cats:
         size = head_bytes(cat.features, classes)
         if size > room:
             raise UserError(
-                f"one head of {cat.cat.name} ({cat.features:,} features, {classes:,} classes) takes {size / 1e9:.2g} "
+                f"one head of {cat.name} ({cat.features:,} features, {classes:,} classes) takes {size / 1e9:.2g} "
                 f"GB, probe.memory_gb is {memory_gb:g}; raise it, as in --probe.memory_gb {-(-size // 10**9)}"
             )
         fit = int(room // size)
