@@ -12,7 +12,8 @@ from timecat.errors import UserError
 
 STUDY_KEYS = ("seed_everything", "study", "model", "data", "trainer", "ckpt_path")
 PROBE_KEYS = ("seed_everything", "probe", "model", "data", "trainer", "ckpt_path")
-SECTIONS = ("study", "probe", "model", "data", "trainer")
+FEATURES_KEYS = ("seed_everything", "features", "probe", "model", "data", "trainer")
+SECTIONS = ("study", "features", "probe", "model", "data", "trainer")
 
 
 class _Loader(yaml.SafeLoader):
@@ -55,7 +56,7 @@ def read_config(paths: list[str], overrides: dict[str, Any] | None = None) -> di
             raise UserError(f"{path}: holds no sections; a config has study or probe, model, data, trainer")
         _merge(config, content)
     override(config, overrides or {})
-    known = PROBE_KEYS if "probe" in config else STUDY_KEYS
+    known = FEATURES_KEYS if "features" in config else PROBE_KEYS if "probe" in config else STUDY_KEYS
     for key in config:
         if key not in known:
             raise UserError(f"{paths[-1]}: unknown key {key!r}; {suggestion(str(key), known)}")
