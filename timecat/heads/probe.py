@@ -21,10 +21,9 @@ from timecat.heads.own_head import own_heads
 from timecat.heads.passes import Passes
 from timecat.heads.protocols import ChosenHead, choose
 from timecat.heads.scores import scores
-from timecat.heads.sweep import largest_first
+from timecat.heads.sweep import Concatenation, largest_first
 from timecat.study import progress
 from timecat.study.directory import ProbeDirectory, Protocol, read_record, write_record
-from timecat.study.plan import SeededCat
 from timecat.study.results import CatResult, Results, head_settings, image_settings, read_results, result_of
 from timecat.study.study import Study
 
@@ -87,7 +86,7 @@ def _probe_data_set(study: Study, probe: ProbeFile, protocol: Protocol) -> None:
         for cat in wanted
     }
     results = _begin(study, store, protocol)
-    predictions = _read_predictions(directory.predictions(protocol))
+    predictions = read_predictions(directory.predictions(protocol))
     labels = store.labels(store.parts["test"])
     left = [
         cat
@@ -119,9 +118,9 @@ def _probe_data_set(study: Study, probe: ProbeFile, protocol: Protocol) -> None:
         of_cat = results["cats"].setdefault(cat.cat.name, {"members": 0, "steps": 0, "repetitions": {}})
         of_cat["members"], of_cat["steps"] = cat.cat.members, cat.cat.steps
         of_cat["repetitions"][str(cat.repetition)] = probed
-        _write_predictions(directory.predictions(protocol), predictions)
+        write_predictions(directory.predictions(protocol), predictions)
         write_record(directory.results(protocol), results)
-        _log_to_tensorboard(directory, probe.name, protocol, cat, chosen, probed)
+        log_to_tensorboard(directory, probe.name, protocol, cat, chosen, probed)
 
 
 def _begin(study: Study, store: FeatureStore, protocol: Protocol) -> Results:
@@ -151,7 +150,8 @@ def _hash(content: Any) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _read_predictions(path: Path) -> dict[str, np.ndarray]:
+def read_predictions(path: Path) -> dict[str, np.ndarray]:
+    """predictions.npz by name; nothing where there is none, or a damaged one."""
     try:
         with np.load(path) as arrays:
             return dict(arrays)
@@ -159,15 +159,17 @@ def _read_predictions(path: Path) -> dict[str, np.ndarray]:
         return {}
 
 
-def _write_predictions(path: Path, arrays: dict[str, np.ndarray]) -> None:
+def write_predictions(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    """Write predictions.npz, whole or not at all."""
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)  # pyright: ignore[reportArgumentType] (no key is allow_pickle)
     files.write_bytes(path, buffer.getvalue())
 
 
-def _log_to_tensorboard(
-    directory: ProbeDirectory, name: str, protocol: Protocol, cat: SeededCat, chosen: ChosenHead, result: CatResult
+def log_to_tensorboard(
+    directory: ProbeDirectory, name: str, protocol: Protocol, cat: Concatenation, chosen: ChosenHead, result: CatResult
 ) -> None:
+    """Every head's curve on what it is chosen on, and the chosen head's scores."""
     from torch.utils.tensorboard import SummaryWriter
 
     kind = "heldout" if protocol == "heldout" else "test"

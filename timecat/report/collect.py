@@ -6,6 +6,7 @@ import numpy as np
 
 from timecat.config.files import ProbeFile
 from timecat.errors import UserError
+from timecat.features.external import ExternalFeatures
 from timecat.heads.scores import interval
 from timecat.study.directory import Protocol
 from timecat.study.results import (
@@ -58,8 +59,8 @@ def collect(study: Study, protocol: Protocol = "heldout") -> Report:
             continue
         by_cat = results_by_cat(study, results)
         if by_cat:
-            report["data"].append(_data_summary(probe, results, by_cat))
-            _add(report, study, probe, by_cat, protocol)
+            report["data"].append(data_summary(probe, results, by_cat))
+            add(report, study, probe, by_cat, protocol)
             if (saturation := read_saturation(study, probe)) is not None:
                 report.setdefault("saturation", {})[probe.name] = saturation
     if not report["data"]:
@@ -77,7 +78,12 @@ def results_by_cat(study: Study, results: Results) -> dict[str, dict[str, CatRes
     return by_cat
 
 
-def _data_summary(probe: ProbeFile, results: Results, by_cat: dict[str, dict[str, CatResult]]) -> DataSummary:
+def data_summary(probe: ProbeFile, results: Results, by_cat: dict[str, dict[str, CatResult]]) -> DataSummary:
+    """What the report says of a data set.
+
+    Args:
+        by_cat: of each cat that has any, its results by SeededCat's name.
+    """
     first = next(result for of_cat in by_cat.values() for result in of_cat.values())
     return {
         "name": probe.name,
@@ -87,9 +93,18 @@ def _data_summary(probe: ProbeFile, results: Results, by_cat: dict[str, dict[str
     }
 
 
-def _add(
-    report: Report, study: Study, probe: ProbeFile, by_cat: dict[str, dict[str, CatResult]], protocol: Protocol
+def add(
+    report: Report,
+    study: Study | ExternalFeatures,
+    probe: ProbeFile,
+    by_cat: dict[str, dict[str, CatResult]],
+    protocol: Protocol,
 ) -> None:
+    """Put into the report what each cat is worth on one data set.
+
+    Raises:
+        UserError: predictions.npz is not that of the results.
+    """
     arrays = read_predictions(study, probe, protocol, by_cat)
     images = {
         cat: np.mean([arrays[name] == arrays["labels"] for name in of_cat], axis=0) for cat, of_cat in by_cat.items()
@@ -98,7 +113,7 @@ def _add(
         row = report["cats"][cat]
         row["features"] = next(iter(of_cat.values()))["features"]
         row["acc1"][probe.name] = _accuracy(list(of_cat.values()), images[cat], images.get(study.baseline))
-    gaps = _gaps(study, probe.name, by_cat, images)
+    gaps = _gaps(study, probe.name, by_cat, images) if isinstance(study, Study) else None
     if gaps is not None:
         report.setdefault("gaps", {})[probe.name] = gaps
 
@@ -132,7 +147,7 @@ def _gaps(
 
 
 def read_predictions(
-    study: Study, probe: ProbeFile, protocol: Protocol, by_cat: dict[str, dict[str, CatResult]]
+    study: Study | ExternalFeatures, probe: ProbeFile, protocol: Protocol, by_cat: dict[str, dict[str, CatResult]]
 ) -> dict[str, np.ndarray]:
     """A data set's predictions.npz: labels int64 (n,), what each cat and repetition predicts int32 (n,), and groups.
 

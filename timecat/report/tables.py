@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from timecat.features.external import ExternalFeatures
 from timecat.study import saturation
 from timecat.study.plan import Cat
 from timecat.study.results import Gap, Gaps, Report
@@ -26,7 +27,7 @@ def data_title(content: Report, name: str) -> str:
     return title + (f"; {missing:,} classes have no test image and count nowhere" if missing else "")
 
 
-def data_cells(study: Study, content: Report, name: str) -> tuple[list[str], list[list[str]]]:
+def data_cells(study: Study | ExternalFeatures, content: Report, name: str) -> tuple[list[str], list[list[str]]]:
     header = ["cat", "top-1 [95 %]", f"to {study.baseline} [95 %]", "top-5", "mean class", "worst class"]
     header += ["weight decay", "epochs", "lr"]
     rows = []
@@ -186,5 +187,6 @@ def markdown(study: Study, content: Report, image: str) -> str:
 
 
 def markdown_table(header: list[str], rows: list[list[str]]) -> list[str]:
+    """Its lines; the first column to the left, the others to the right."""
     rule = "|" + "|".join("---" if i == 0 else "--:" for i in range(len(header))) + "|"
     return ["| " + " | ".join(header) + " |", rule, *("| " + " | ".join(row) + " |" for row in rows)]

@@ -165,6 +165,10 @@ class ProbeDirectory:
         """Of the test images' labels and what each cat and repetition predicts."""
         return self.path / f"predictions{_suffix(protocol)}.npz"
 
+    def earlier(self, path: Path, digest: str) -> Path:
+        """Where results or predictions lie that new ones took the place of."""
+        return path.with_name(f"{path.stem}_{digest}{path.suffix}")
+
     def unfinished_pass(self, digest: str) -> Path:
         return self.path / f".pass_{digest}.pt"
 

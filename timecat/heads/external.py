@@ -1,0 +1,139 @@
+"""`timecat probe` on features that were computed elsewhere: the same heads, choice and results as on cats."""
+
+import hashlib
+import os
+import shutil
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from timecat import files
+from timecat.config.study import StudyConfig
+from timecat.errors import UserError
+from timecat.features.blocks import Block, ExternalCat
+from timecat.features.external import ExternalFeatures
+from timecat.features.parts import Part
+from timecat.heads.passes import Passes
+from timecat.heads.probe import devices, log_to_tensorboard, read_predictions, write_predictions
+from timecat.heads.protocols import ChosenHead, choose
+from timecat.heads.scores import scores
+from timecat.study import progress
+from timecat.study.directory import Protocol, read_record, write_record
+from timecat.study.results import CatResult, Results, head_settings
+
+
+class ArrayStore:
+    """Arrays as `Passes` reads them."""
+
+    def __init__(self, features: ExternalFeatures) -> None:
+        self.features, self.probe, self.name = features, features.probe, features.name
+        rows = {split: np.arange(len(labels), dtype=np.int64) for split, labels in features.labels.items()}
+        self.parts = {split: Part(split, split, 0, indices) for split, indices in rows.items()}
+
+    def split(self) -> tuple[np.ndarray, np.ndarray]:
+        """(rows to train on, rows held out) of the training set, int64."""
+        return self.features.split()
+
+    def labels(self, part: Part) -> np.ndarray:
+        """int64 (n,)."""
+        return self.features.labels[part.name]
+
+    def load(self, part: Part, snapshot: Block) -> Tensor:
+        """The memory-mapped features (n, width) of one extractor."""
+        return torch.from_numpy(snapshot.arrays[part.name])
+
+
+def probe_external(features: ExternalFeatures, protocol: Protocol = "heldout") -> None:
+    """Train the heads of every extractor that has no result of its arrays as they are.
+
+    Raises:
+        UserError: the arrays make no sense, or another process probes them; before anything is trained.
+    """
+    features.split()
+    store, wanted, groups = ArrayStore(features), features.cats, features.groups
+    directory = features.directory.probe(features.probe.name)
+    lock = progress.lock(directory.lock)
+    if lock is None:
+        raise UserError(f"{directory}: another process probes these features; wait for it")
+    try:
+        results = _begin(features, protocol)
+        predictions = read_predictions(directory.predictions(protocol)) if results["cats"] else {}
+        before = predictions.pop("groups", None)
+        if groups is not None:
+            predictions["groups"] = groups
+        left = [
+            cat
+            for cat in sorted(wanted, key=lambda cat: -cat.features)
+            if features.result_of(results, cat.extractor) is None or cat.name not in predictions
+        ]
+        for block in {block.name: block for cat in left for block in cat.snapshots}.values():
+            block.check()
+        if not left and not np.array_equal(before, groups):  # pyright: ignore[reportArgumentType] (None equals None)
+            write_predictions(directory.predictions(protocol), predictions)
+        device = torch.device(devices(features.probe)[0])
+        keys = {cat.name: _key(features, cat) for cat in wanted}
+        passes = Passes(store, keys, device, directory, StudyConfig.checkpoint_minutes)
+        labels = features.labels["test"]
+        for cat, chosen in choose(passes, protocol, left) if left else ():
+            predictions |= {"labels": labels, cat.name: chosen.predicted, f"{cat.name}_top5": chosen.in_top5}
+            probed = _result(features, cat, chosen, keys[cat.name])
+            results["cats"][cat.extractor] = {"members": len(cat.snapshots), "steps": 0, "repetitions": {"0": probed}}
+            write_predictions(directory.predictions(protocol), predictions)
+            write_record(directory.results(protocol), results)
+            log_to_tensorboard(directory, features.probe.name, protocol, cat, chosen, probed)
+    except torch.OutOfMemoryError:
+        gigabytes = features.probe.probe.memory_gb
+        raise UserError(
+            f"{features.file.path}: the device's memory is full; lower probe.memory_gb (now {gigabytes:g}), as in "
+            f"--probe.memory_gb {gigabytes / 2:g}; what is finished stays"
+        ) from None
+    finally:
+        os.close(lock)
+
+
+def _key(features: ExternalFeatures, cat: ExternalCat) -> str:
+    content = [*features.hashes(cat.extractor), *features.label_hashes().values()]
+    return hashlib.sha256(" ".join(map(str, content)).encode()).hexdigest()[:16]
+
+
+def _result(features: ExternalFeatures, cat: ExternalCat, chosen: ChosenHead, key: str) -> CatResult:
+    return {
+        "key": key,
+        "weights": [str(digest) for digest in features.hashes(cat.extractor)],
+        "seeds": [],
+        "steps": 0,
+        "features": cat.features,
+        **scores(chosen.predicted, chosen.in_top5, features.labels["test"], features.probe.model.num_classes),
+        "lr": chosen.lr,
+        "weight_decay": chosen.weight_decay,
+        "epochs": chosen.epochs,
+        "chosen_by_acc1": chosen.chosen_by,
+        "heads": chosen.heads,
+    }
+
+
+def _begin(features: ExternalFeatures, protocol: Protocol) -> Results:
+    """The results there are, or new ones; before some of another array or setting are replaced, a copy gets a name."""
+    directory = features.directory.probe(features.probe.name)
+    path, results = directory.results(protocol), features.read_results(protocol)
+    stale = results is None or any(
+        features.result_of(results, name) is None for name in results["cats"] if name in features.config.extractors
+    )
+    if stale and read_record(path) is not None:
+        digest = files.sha256(path)[:16]
+        for each in (path, directory.predictions(protocol)):
+            if each.exists():
+                shutil.copy(each, directory.earlier(each, digest))
+    if results is not None:
+        return results
+    return {
+        "data": features.probe.name,
+        "protocol": protocol,
+        "classes": features.probe.model.num_classes,
+        "test_images": len(features.labels["test"]),
+        "train_images": len(features.labels["train"]),
+        "settings": head_settings(features.probe),
+        "images": {"labels": features.label_hashes()},
+        "cats": {},
+    }

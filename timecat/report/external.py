@@ -1,0 +1,162 @@
+"""`timecat report` on features that were computed elsewhere: an extractor a row, with intervals; and the picture."""
+
+import io
+
+from timecat import files
+from timecat.errors import UserError
+from timecat.features.blocks import seeded_name
+from timecat.features.external import ExternalFeatures
+from timecat.report.collect import add, data_summary
+from timecat.report.picture import to_tensorboard
+from timecat.report.tables import data_cells, markdown_table
+from timecat.study.directory import Protocol, read_record, write_record
+from timecat.study.results import Report
+from timecat.terminal import print_table, say
+
+
+def collect_external(features: ExternalFeatures, protocol: Protocol = "heldout") -> Report:
+    """What each extractor's head is worth, from the results on disk; steps and images, which we do not know, are 0.
+
+    Raises:
+        UserError: no extractor has a result yet, or results whose predictions are not there.
+    """
+    results = features.read_results(protocol)
+    by_cat = {
+        name: {seeded_name(name): result}
+        for name in features.extractors
+        if (result := features.result_of(results, name)) is not None
+    }
+    if results is None or not by_cat:
+        raise UserError(f"{features.directory}: no extractor has a result yet; run `timecat probe` first")
+    report: Report = {
+        "study": features.name,
+        "baseline": features.baseline,
+        "protocol": protocol,
+        "data": [data_summary(features.probe, results, by_cat)],
+        "cats": {
+            name: {
+                "members": len(features.config.blocks(name)),
+                "steps": 0,
+                "images": 0,
+                "model": {},
+                "features": None,
+                "acc1": {},
+            }
+            for name in features.extractors
+        },
+    }
+    add(report, features, features.probe, by_cat, protocol)
+    return report
+
+
+def report_external(features: ExternalFeatures, protocol: Protocol = "heldout") -> Report:
+    """Print the table; write report.json, report.md, the picture as report.png and report.svg, and for TensorBoard.
+
+    Raises:
+        UserError: as `collect_external`.
+    """
+    content = collect_external(features, protocol)
+    print_external(features, content)
+    for line in _notes(features, content):
+        say(line)
+    paths = {suffix: features.directory.report(protocol, suffix) for suffix in (".md", ".svg", ".png", ".json", "")}
+    written = read_record(paths[".json"]) or {}
+    if {**written, "version": 0} != {**files.as_json(content), "version": 0} or not paths[".png"].exists():
+        png = _picture(features, content, "png")
+        files.write_bytes(paths[".md"], _markdown(features, content, paths[".png"].name).encode())
+        files.write_bytes(paths[".svg"], _picture(features, content, "svg"))
+        files.write_bytes(paths[".png"], png)
+        to_tensorboard(paths[""], png)
+        write_record(paths[".json"], content)
+    say(f"{paths['.md']}  {paths['.png']}  tensorboard --logdir {features.directory}")
+    return content
+
+
+def print_external(features: ExternalFeatures, content: Report) -> None:
+    """Print what each extractor's head gives, and its winning settings."""
+    header, rows = _cells(features, content)
+    two_lines = [cell.replace(" [", "\n[") if "[" in cell else cell.replace(" ", "\n", 1) for cell in header]
+    print_table(_title(content), two_lines, rows, left=["extractor"])
+
+
+def _title(content: Report) -> str:
+    (data,) = content["data"]
+    chosen = "best on the test set" if content["protocol"] == "paper" else "chosen on held-out rows"
+    title = f"{content['study']}: {data['test_images']:,} test rows, {data['classes']:,} classes; heads {chosen}"
+    missing = data["classes_without_test_image"]
+    return title + (f"; {missing:,} classes have no test row and count nowhere" if missing else "")
+
+
+def _cells(features: ExternalFeatures, content: Report) -> tuple[list[str], list[list[str]]]:
+    """The table of a data set's heads, with the number of features, and without columns that tell nothing."""
+    (data,) = content["data"]
+    header, rows = data_cells(features, content, data["name"])
+    header = ["extractor", "features", *header[1:]]
+    rows = [[row[0], str(content["cats"][row[0]]["features"]), *row[1:]] for row in rows]
+    empty = [index for index in range(len(header)) if not any(row[index] for row in rows)]
+    if data["classes"] <= 5:
+        empty.append(header.index("top-5"))
+    kept = [index for index in range(len(header)) if index not in empty]
+    return [header[index] for index in kept], [[row[index] for index in kept] for row in rows]
+
+
+def _notes(features: ExternalFeatures, content: Report) -> list[str]:
+    """What the numbers are worth."""
+    lines = [
+        f"{name}: {' + '.join(features.config.blocks(name))}"
+        for name, row in content["cats"].items()
+        if row["members"] > 1
+    ]
+    lines.append("[95 %]: bootstrap over the test rows; differences paired on the same rows")
+    if content["protocol"] == "paper":
+        lines.append("weight decay and epoch chosen ON THE TEST SET, as the paper reports: for comparison with it only")
+    else:
+        lines.append("weight decay and epoch chosen on rows held out of the training set; the test set read once")
+    missing = [name for name, row in content["cats"].items() if not row["acc1"]]
+    if missing:
+        lines.append(f"not probed as they are now: {', '.join(missing)}; timecat probe does it")
+    return lines
+
+
+def _markdown(features: ExternalFeatures, content: Report, image: str) -> str:
+    lines = [
+        f"# {features.name}: linear heads on frozen features",
+        "",
+        f"{_title(content)}.",
+        "",
+        *markdown_table(*_cells(features, content)),
+        "",
+        *(f"- {note}" for note in _notes(features, content)),
+        "",
+        f"![top-1 of each extractor]({image})",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _picture(features: ExternalFeatures, content: Report, kind: str) -> bytes:
+    """Top-1 of each extractor with its interval, the first one on top."""
+    import matplotlib
+
+    matplotlib.use("agg")
+    # text as text, and the same file for the same results
+    matplotlib.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "timecat"})
+    from matplotlib import pyplot
+
+    values = {name: row["acc1"][features.probe.name] for name, row in content["cats"].items() if row["acc1"]}
+    figure, panel = pyplot.subplots(figsize=(6.4, 1.4 + 0.4 * len(values)))
+    for place, value in enumerate(values.values()):
+        low, high = value["interval"]
+        panel.plot([low, high], [place, place], color="tab:blue")
+        panel.plot(value["mean"], place, "o", color="tab:blue")
+    panel.set_yticks(range(len(values)), [f"{name} ({content['cats'][name]['features']})" for name in values])
+    panel.set_ylim(len(values) - 0.5, -0.5)
+    panel.set_xlabel("linear head, top-1 % with 95 % interval")
+    panel.set_title(features.name, fontsize=11)
+    panel.grid(axis="x", alpha=0.3)
+    panel.spines[["top", "right"]].set_visible(False)
+    figure.tight_layout()
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format=kind, dpi=150, metadata={"Date": None} if kind == "svg" else None)
+    pyplot.close(figure)
+    return buffer.getvalue()
