@@ -29,6 +29,8 @@ its stages
   probe     features once, then linear heads on every cat, all together
   report    table, report.md, report.png and TensorBoard from the results on
             disk
+features from elsewhere: a config with a features section, of .npy files
+  run, plan, status, probe, report   the same heads and intervals on them
 the paper's question
   bottleneck counterexample   the argument itself: exact risks, small learners
   bottleneck saturation       how much members repeat each other
@@ -67,6 +69,7 @@ timecat bottleneck PART --help lists a part's options
 example: timecat bottleneck counterexample --weights 0.4 0.3 0.2 0.1
 """
 BOTTLENECK = ("counterexample", "saturation", "select")
+ON_FEATURES = ("run", "plan", "status", "probe", "report")
 LIGHTNING = ("fit", "validate", "test", "predict")
 WRITES = {"predict": "\nWrites features.npy and indices.npy to trainer.default_root_dir."}
 EXIT_USER_ERROR = 2
@@ -127,10 +130,13 @@ def _dispatch(arguments: list[str]) -> int:
 
             return counterexample(rest)
 
+    from timecat.config.features import is_features
     from timecat.config.read import read_config, split_arguments
 
     configs, overrides, others = split_arguments(rest)
     asks = any(name.startswith(("-h", "--help", "--print_config", "--print_shtab")) for name in others)
+    if is_features(configs) and not asks:
+        return _on_features(command, configs, overrides, others)
     members = {key: value for key, value in overrides.items() if not key.startswith("probe.")}
     if command in LIGHTNING and (command != "fit" or (configs and "study" not in read_config(configs, members))):
         return _lightning(command, configs, overrides, others, asks)
@@ -154,11 +160,15 @@ def _bottleneck(arguments: list[str]) -> tuple[str, list[str]]:
 
 
 def _on_study(command: str, configs: list[str], overrides: dict[str, Any], others: list[str]) -> int:
+    from timecat.config.features import is_features
     from timecat.config.read import as_arguments
     from timecat.options import parse_options
     from timecat.study.study import Study
 
+    given = others
     options, others = parse_options(command, others)
+    if is_features(options.get("configs", [])):
+        return _on_features(command, configs, overrides, given)
     if options.get("devices_per_member"):
         overrides["trainer.devices"] = options["devices_per_member"]
     only, configs = options.pop("cats"), [*configs, *options.pop("configs", [])]
@@ -214,6 +224,45 @@ def _on_study(command: str, configs: list[str], overrides: dict[str, Any], other
         from timecat.run import run
 
         return run(study, forwarded)
+    return 0
+
+
+def _on_features(command: str, configs: list[str], overrides: dict[str, Any], others: list[str]) -> int:
+    from timecat.config.features import FeaturesFile
+    from timecat.features.external import ExternalFeatures
+    from timecat.options import parse_options
+
+    if command not in ON_FEATURES:
+        raise UserError(
+            f"timecat {command}: makes no sense on features from elsewhere; their config takes {', '.join(ON_FEATURES)}"
+        )
+    options, _ = parse_options(command, others)
+    defaults, _ = parse_options(command, [])
+    only, configs, protocol = options["cats"], [*configs, *options["configs"]], options.get("protocol", "heldout")
+    for key, value in options.items():
+        if key not in ("cats", "configs", "protocol") and value != defaults[key]:
+            raise UserError(f"--{key.replace('_', '-')}: makes no sense on features from elsewhere; leave it out")
+    features = ExternalFeatures(FeaturesFile.read(configs, overrides), only)
+    if command == "plan":
+        from timecat.report.external_plan import plan_external
+
+        plan_external(features)
+    elif command == "status":
+        from timecat.report.external_plan import status_external
+
+        status_external(features)
+    if command in ("probe", "run"):
+        from timecat.heads.external import probe_external
+
+        probe_external(features, protocol)
+    if command == "probe":
+        from timecat.report.external import collect_external, print_external
+
+        print_external(features, collect_external(features, protocol))
+    elif command in ("report", "run"):
+        from timecat.report.external import report_external
+
+        report_external(features, protocol)
     return 0
 
 

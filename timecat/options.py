@@ -127,6 +127,7 @@ def parser_of(command: str) -> argparse.ArgumentParser:
 def help_of(command: str) -> str:
     """The command's help: its own options, then every key of the config."""
     from timecat.config.data import DataConfig
+    from timecat.config.features import FeaturesConfig
     from timecat.config.member import MemberConfig
     from timecat.config.probe import ProbeConfig
     from timecat.config.study import StudyConfig
@@ -142,7 +143,10 @@ def help_of(command: str) -> str:
         ("data", DataConfig, "the members' images; root, workers and eval_batch_size reach the probes too"),
         ("trainer", TrainerConfig, "Lightning's, reaches members and probes; beside these: " + ", ".join(PASSED_ON)),
         ("probe", ProbeConfig, "reaches every probe"),
+        ("features", FeaturesConfig, "features from elsewhere, instead of study"),
     ):
+        if section == "features" and command in ("launch", "fit"):
+            continue
         group = parser.add_argument_group(section, _fill(note, 77))
         texts = _texts(kind)
         for field in dataclasses.fields(kind):
