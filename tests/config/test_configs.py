@@ -9,13 +9,15 @@ import torch
 import yaml
 
 from timecat.cli import main
+from timecat.config.features import FeaturesFile
 from timecat.config.files import ProbeFile
 from timecat.data.views import eval_view, train_view
 from timecat.errors import UserError
 from timecat.networks.weights import read_weights
 from timecat.study.study import Study
 
-STUDIES = sorted(str(path) for path in Path("configs").rglob("*.yaml") if path.parent.name != "probe")
+STUDIES = sorted(str(p) for p in Path("configs").rglob("*.yaml") if p.parent.name not in ("probe", "features"))
+FEATURES = sorted(str(path) for path in Path("configs").rglob("features/*.yaml"))
 PROBES = sorted(str(path) for path in Path("configs").rglob("probe/*.yaml"))
 
 
@@ -44,6 +46,13 @@ def test_every_probe_is_read_by_the_fast_path_and_by_lightning(path):
     assert probe.model.weight_decay in probe.probe.weight_decays
     assert config["data"]["test"] != config["data"]["train"]
     assert any(path in Study.read([study]).file.study.probes for study in STUDIES), "no study probes it"
+
+
+@pytest.mark.parametrize("path", FEATURES)
+def test_every_config_of_features_is_read(path):
+    file = FeaturesFile.read([path])
+    assert len(file.features.extractors) > 1 and file.features.baseline in file.features.extractors
+    assert f"timecat probe {path}" in Path(path).read_text(), "its header has the command"
 
 
 def test_the_paper_s_probes_have_the_paper_s_grids_and_views():
