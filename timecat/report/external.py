@@ -105,7 +105,7 @@ def _notes(features: ExternalFeatures, content: Report) -> list[str]:
     lines = [
         f"{name}: {' + '.join(features.config.blocks(name))}"
         for name, row in content["cats"].items()
-        if row["members"] > 1
+        if row["members"] > 1 and row["acc1"]
     ]
     lines.append("[95 %]: bootstrap over the test rows; differences paired on the same rows")
     if content["protocol"] == "paper":

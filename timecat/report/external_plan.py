@@ -21,12 +21,11 @@ def plan_external(features: ExternalFeatures) -> None:
             " + ".join(block.name for block in cat.snapshots),
             ", ".join(dict.fromkeys(block.arrays["train"].dtype.name for block in cat.snapshots)),
             f"{cat.features:,}",
-            str(len(grid)),
             f"{head_bytes(cat.features, classes) * len(grid) / 1e6:,.3g}",
         ]
         for cat in cats
     ]
-    header = ["extractor", "of", "type", "features", "heads", "their MB"]
+    header = ["extractor", "of", "type", "features", "heads' MB"]
     title = f"{features.name}: {len(fit):,} rows to train on, {len(held):,} held out, {len(features.labels['test']):,}"
     print_table(f"{title} test rows, {classes:,} classes", header, rows, left=["extractor", "of", "type"])
     blocks = {block.name: block for cat in cats for block in cat.snapshots}
