@@ -240,7 +240,7 @@ def _on_features(command: str, configs: list[str], overrides: dict[str, Any], ot
     defaults, _ = parse_options(command, [])
     only, configs, protocol = options["cats"], [*configs, *options["configs"]], options.get("protocol", "heldout")
     for key, value in options.items():
-        if key not in ("cats", "configs", "protocol") and value != defaults[key]:
+        if key not in ("cats", "configs", "protocol", "by") and value != defaults[key]:
             raise UserError(f"--{key.replace('_', '-')}: makes no sense on features from elsewhere; leave it out")
     features = ExternalFeatures(FeaturesFile.read(configs, overrides), only)
     if command == "plan":
@@ -259,6 +259,10 @@ def _on_features(command: str, configs: list[str], overrides: dict[str, Any], ot
         from timecat.report.external import collect_external, print_external
 
         print_external(features, collect_external(features, protocol))
+    elif options.get("by"):
+        from timecat.report.breakdown_report import report_by
+
+        report_by(features, protocol, options["by"])
     elif command in ("report", "run"):
         from timecat.report.external import report_external
 

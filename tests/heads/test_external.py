@@ -161,6 +161,19 @@ def test_the_table_has_intervals_and_paired_differences(probed, capsys):
     np.testing.assert_array_equal(stored["groups"], ARRAYS["g_test"])
 
 
+def test_the_report_breaks_down_by_the_given_groups(probed, capsys):
+    config, stored = str(probed), predictions(probed)
+    assert main(["report", config, "--by", "group"]) == 0
+    (found,) = json.loads(next(probed.parent.rglob("report_by_group.json")).read_text())["data"]
+    groups = ARRAYS["g_test"]
+    assert found["names"] == [str(number) for number in np.unique(groups)]
+    right = stored["fourier_0"] == stored["labels"]
+    rates = [100 * right[groups == number].mean() for number in np.unique(groups)]
+    assert found["cats"]["fourier"]["by"] == pytest.approx(rates)
+    assert main(["report", config, "--by", "component"]) == 2
+    assert "no member trains on a mixture" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("memory_gb", [8.0, 1e-4], ids=["in memory", "from the files"])
 def test_a_concatenation_is_the_arrays_side_by_side(tmp_path, memory_gb):
     """Of float16 and float64 in this order: nothing is rounded to the first one's type."""

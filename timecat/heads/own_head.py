@@ -10,9 +10,10 @@ from timecat.heads.passes import Logits, Passes
 from timecat.heads.protocols import ChosenHead
 from timecat.networks.weights import read_weights
 from timecat.study.plan import SeededCat
+from timecat.study.study import Study
 
 
-def own_heads(passes: Passes, cats: list[SeededCat]) -> Iterator[tuple[SeededCat, ChosenHead]]:
+def own_heads(passes: Passes, study: Study, cats: list[SeededCat]) -> Iterator[tuple[SeededCat, ChosenHead]]:
     """Classify by each cat's own members: the mean of their probabilities, a deep ensemble where there are several.
 
     Raises:
@@ -20,16 +21,16 @@ def own_heads(passes: Passes, cats: list[SeededCat]) -> Iterator[tuple[SeededCat
     """
     shape = 1, 1, passes.classes
     for cat in cats:
-        logits = _ensemble(passes, cat)
+        logits = _ensemble(passes, study, cat)
         held = passes.matrix(passes.held_part, list(cat.snapshots), 0)
         value = float(passes.accuracy(logits, held, shape))
         predicted, in_top5 = passes.predict(logits, passes.matrix("test", list(cat.snapshots), 0), shape)
         yield cat, ChosenHead(None, 0.0, None, value, [], predicted[0, 0].numpy(), in_top5[0, 0].numpy())
 
 
-def _ensemble(passes: Passes, cat: SeededCat) -> Logits:
+def _ensemble(passes: Passes, study: Study, cat: SeededCat) -> Logits:
     """The logarithm of the members' mean probability, (1, 1, classes, b)."""
-    classifiers = [_classifier(passes, cat, number) for number in range(len(cat.snapshots))]
+    classifiers = [_classifier(passes, study, cat, number) for number in range(len(cat.snapshots))]
     widths = [snapshot.width for snapshot in cat.snapshots]
 
     def logits(features: Tensor) -> Tensor:
@@ -42,9 +43,9 @@ def _ensemble(passes: Passes, cat: SeededCat) -> Logits:
     return logits
 
 
-def _classifier(passes: Passes, cat: SeededCat, number: int) -> tuple[Tensor, Tensor]:
+def _classifier(passes: Passes, study: Study, cat: SeededCat, number: int) -> tuple[Tensor, Tensor]:
     """Weight (classes, features) and bias (classes,) of a member, float32."""
-    path = passes.store.study.snapshot_path(cat.snapshots[number])
+    path = study.snapshot_path(cat.snapshots[number])
     state = read_weights(path)
     if len(state["fc.bias"]) != passes.classes:
         raise UserError(

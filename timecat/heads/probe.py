@@ -97,7 +97,7 @@ def _probe_data_set(study: Study, probe: ProbeFile, protocol: Protocol) -> None:
     ]
     passes = Passes(store, keys, torch.device(on[0]), directory, study.checkpoint_minutes)
     own, fitted = ([cat for cat in left if (cat.cat.head == "own") is is_own] for is_own in (True, False))
-    for cat, chosen in chain(own_heads(passes, own), choose(passes, protocol, fitted) if fitted else ()):
+    for cat, chosen in chain(own_heads(passes, study, own), choose(passes, protocol, fitted) if fitted else ()):
         predictions |= {"labels": labels, cat.name: chosen.predicted, f"{cat.name}_top5": chosen.in_top5}
         predictions |= store.groups(store.parts["test"])
         probed: CatResult = {

@@ -1,6 +1,5 @@
 """`timecat report --by class|component|group`: who gains and who is left behind, from predictions on disk."""
 
-from collections.abc import Iterator
 from typing import Literal, TypedDict
 
 import numpy as np
@@ -8,10 +7,12 @@ import numpy as np
 from timecat import files
 from timecat.config.files import ProbeFile
 from timecat.errors import UserError
+from timecat.features.external import ExternalFeatures
 from timecat.heads.scores import DRAWS, interval
 from timecat.report.collect import read_predictions, results_by_cat
+from timecat.report.external import results_by_extractor
 from timecat.study.directory import Protocol
-from timecat.study.results import read_results
+from timecat.study.results import CatResult, read_results
 from timecat.study.study import Study
 
 By = Literal["class", "component", "group"]
@@ -50,35 +51,43 @@ class Breakdown(TypedDict):
     cats: dict[str, CatBreakdown]
 
 
-def breakdowns(study: Study, protocol: Protocol, by: By) -> list[Breakdown]:
+def breakdowns(study: Study | ExternalFeatures, protocol: Protocol, by: By) -> list[Breakdown]:
     """Each data set that can be broken down so.
 
     Raises:
         UserError: none can.
     """
-    if by == "component" and not study.data.mixture:
-        raise UserError("--by component: the study's members train on no mixture; add data.mixture, or take --by class")
-    found = [each for probe in study.probes for each in _breakdown(study, probe, protocol, by)]
-    if not found:
+    if by == "component" and not (isinstance(study, Study) and study.data.mixture):
+        raise UserError("--by component: no member trains on a mixture; add data.mixture, or take --by class")
+    if isinstance(study, ExternalFeatures):
+        found = [_breakdown(study, study.probe, protocol, by, results_by_extractor(study, protocol)[1])]
+    else:
+        results = [(probe, read_results(study, probe, protocol)) for probe in study.probes]
+        by_cats = [(probe, results_by_cat(study, each)) for probe, each in results if each is not None]
+        found = [_breakdown(study, probe, protocol, by, by_cat) for probe, by_cat in by_cats if by_cat]
+    there = [each for each in found if each is not None]
+    if not there:
         why = {
             "class": "no probe has a result of these cats yet; run `timecat probe` first",
             "group": "no test images with groups are probed; write them with `timecat write --groups`, then probe",
             "component": "no probed data set is of a component: none has its name, or groups that it has",
         }
         raise UserError(f"{study.directory}: {why[by]}")
-    return found
+    return there
 
 
-def _breakdown(study: Study, probe: ProbeFile, protocol: Protocol, by: By) -> Iterator[Breakdown]:
-    results = read_results(study, probe, protocol)
-    by_cat = results_by_cat(study, results) if results else {}
-    if not by_cat:
-        return
+def _breakdown(
+    study: Study | ExternalFeatures,
+    probe: ProbeFile,
+    protocol: Protocol,
+    by: By,
+    by_cat: dict[str, dict[str, CatResult]],
+) -> Breakdown | None:
     arrays = read_predictions(study, probe, protocol, by_cat)
     subgroup, names = _subgroups(study, probe, arrays, by)
     there = [number for number in range(len(names)) if (subgroup == number).any()]
     if not there:
-        return
+        return None
     cats: dict[str, CatBreakdown] = {}
     for cat, of_cat in by_cat.items():
         right = np.mean([arrays[name] == arrays["labels"] for name in of_cat], axis=0)
@@ -94,25 +103,26 @@ def _breakdown(study: Study, probe: ProbeFile, protocol: Protocol, by: By) -> It
             "repetitions": len(of_cat),
         }
     counts = [int((subgroup == number).sum()) for number in there]
-    yield {
-        "data": probe.name,
-        "test_images": len(subgroup),
-        "names": [names[number] for number in there],
-        "images": counts,
-        "cats": cats,
-    }
+    shown = [names[number] for number in there]
+    return {"data": probe.name, "test_images": len(subgroup), "names": shown, "images": counts, "cats": cats}
 
 
-def _subgroups(study: Study, probe: ProbeFile, arrays: dict[str, np.ndarray], by: By) -> tuple[np.ndarray, list[str]]:
+def _subgroups(
+    study: Study | ExternalFeatures, probe: ProbeFile, arrays: dict[str, np.ndarray], by: By
+) -> tuple[np.ndarray, list[str]]:
     """Of each test image the number of its subgroup, -1 for none; and the subgroups' names."""
     labels = arrays["labels"]
     if by == "class":
-        beside = files.read_json(probe.data.files["test"].with_suffix(".json")) or {}
+        beside = {}
+        if isinstance(study, Study):
+            beside = files.read_json(probe.data.files["test"].with_suffix(".json")) or {}
         names = [str(name) for name in beside.get("classes", ())]
         return labels, names if len(names) > labels.max() else [str(k) for k in range(int(labels.max()) + 1)]
     groups, group_names = arrays.get("groups"), [str(name) for name in arrays.get("group_names", ())]
-    if by == "group":
-        return (np.full(len(labels), -1), []) if groups is None else (groups, group_names)
+    if by == "group" or isinstance(study, ExternalFeatures):
+        if groups is None:
+            return np.full(len(labels), -1), []
+        return groups, group_names or [str(number) for number in range(int(groups.max()) + 1)]
     components = study.data.components
     if probe.name in components:
         return np.full(len(labels), list(components).index(probe.name)), list(components)

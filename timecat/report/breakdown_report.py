@@ -3,6 +3,7 @@
 import io
 
 from timecat import files
+from timecat.features.external import ExternalFeatures
 from timecat.report.breakdown import Breakdown, By, breakdowns
 from timecat.report.tables import markdown_table
 from timecat.study.directory import Protocol, write_record
@@ -13,7 +14,7 @@ SHOWN = 12  # subgroups that the terminal shows; the files have all
 PLURAL = {"class": "classes", "component": "components", "group": "groups"}
 
 
-def report_by(study: Study, protocol: Protocol, by: By) -> list[Breakdown]:
+def report_by(study: Study | ExternalFeatures, protocol: Protocol, by: By) -> list[Breakdown]:
     """Print it; write report_by_<by>.json, .md, .png and .svg.
 
     Raises:
@@ -72,7 +73,7 @@ def _rows(each: Breakdown, by: By) -> tuple[list[str], list[list[str]]]:
     return [by, "images", *cats], rows
 
 
-def picture(study: Study, found: list[Breakdown], by: By, kind: str) -> bytes:
+def picture(study: Study | ExternalFeatures, found: list[Breakdown], by: By, kind: str) -> bytes:
     """A panel a data set: of each cat the mean over the subgroups, each subgroup, and the worst with its interval."""
     import matplotlib
 

@@ -45,6 +45,7 @@ def collect(study: Study, protocol: Protocol = "heldout") -> Report:
                 "budget": cat.budget,
                 "images": cat.images,
                 "model": cat.model,
+                "head": cat.head,
                 "differs": bool(cat.difference) or cat.head != "linear",
                 "direct": cat.direct,
                 "features": None,

@@ -7,10 +7,10 @@ from timecat.errors import UserError
 from timecat.features.blocks import seeded_name
 from timecat.features.external import ExternalFeatures
 from timecat.report.collect import add, data_summary
-from timecat.report.picture import to_tensorboard
 from timecat.report.tables import data_cells, markdown_table
 from timecat.study.directory import Protocol, read_record, write_record
-from timecat.study.results import Report
+from timecat.study.results import CatResult, Report, Results
+from timecat.tensorboard_events import write_events
 from timecat.terminal import print_table, say
 
 
@@ -20,14 +20,7 @@ def collect_external(features: ExternalFeatures, protocol: Protocol = "heldout")
     Raises:
         UserError: no extractor has a result yet, or results whose predictions are not there.
     """
-    results = features.read_results(protocol)
-    by_cat = {
-        name: {seeded_name(name): result}
-        for name in features.extractors
-        if (result := features.result_of(results, name)) is not None
-    }
-    if results is None or not by_cat:
-        raise UserError(f"{features.directory}: no extractor has a result yet; run `timecat probe` first")
+    results, by_cat = results_by_extractor(features, protocol)
     report: Report = {
         "study": features.name,
         "baseline": features.baseline,
@@ -37,8 +30,12 @@ def collect_external(features: ExternalFeatures, protocol: Protocol = "heldout")
             name: {
                 "members": len(features.config.blocks(name)),
                 "steps": 0,
+                "budget": "",
                 "images": 0,
                 "model": {},
+                "head": "linear",
+                "differs": False,
+                "direct": None,
                 "features": None,
                 "acc1": {},
             }
@@ -47,6 +44,25 @@ def collect_external(features: ExternalFeatures, protocol: Protocol = "heldout")
     }
     add(report, features, features.probe, by_cat, protocol)
     return report
+
+
+def results_by_extractor(
+    features: ExternalFeatures, protocol: Protocol
+) -> tuple[Results, dict[str, dict[str, CatResult]]]:
+    """The results of the data set, and those of each extractor that has any by its name in predictions.npz.
+
+    Raises:
+        UserError: none has.
+    """
+    results = features.read_results(protocol)
+    by_cat = {
+        name: {seeded_name(name): result}
+        for name in features.extractors
+        if (result := features.result_of(results, name)) is not None
+    }
+    if results is None or not by_cat:
+        raise UserError(f"{features.directory}: no extractor has a result yet; run `timecat probe` first")
+    return results, by_cat
 
 
 def report_external(features: ExternalFeatures, protocol: Protocol = "heldout") -> Report:
@@ -66,7 +82,7 @@ def report_external(features: ExternalFeatures, protocol: Protocol = "heldout") 
         files.write_bytes(paths[".md"], _markdown(features, content, paths[".png"].name).encode())
         files.write_bytes(paths[".svg"], _picture(features, content, "svg"))
         files.write_bytes(paths[".png"], png)
-        to_tensorboard(paths[""], png)
+        write_events(paths[""], "report", png)
         write_record(paths[".json"], content)
     say(f"{paths['.md']}  {paths['.png']}  tensorboard --logdir {features.directory}")
     return content

@@ -140,6 +140,7 @@ class CatSummary(TypedDict):
     Keys:
         budget: members and steps in words.
         model: what its members' network has otherwise.
+        head: linear, or the members' own.
         differs: whether its members differ from the config's in anything.
         direct: the component that it is trained on alone, by study.direct.
     """
@@ -149,6 +150,7 @@ class CatSummary(TypedDict):
     budget: str
     images: int
     model: dict[str, Any]
+    head: HeadKind
     differs: bool
     direct: str | None
     features: int | None
