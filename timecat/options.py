@@ -161,7 +161,7 @@ def help_of(command: str) -> str:
             )
             group.add_argument(f"--{section}.{field.name}", metavar="…", help=f"{text}{shown}")
         if section == "study":
-            group.add_argument("--study.cats.NAME.members", metavar="…", help="and .steps, .model, .data, .parts, …")
+            group.add_argument("--study.cats.NAME.members", metavar="…", help="and .steps, .model, .data, .of, …")
     return parser.format_help()
 
 

@@ -148,8 +148,8 @@ def test_the_worst_groups_interval_covers_which_one_it_is():
         ({"direct": True}, {"mixture": {"a": {"weight": 1}}}, "component a has no probe of its name"),
         ({"cats": {"x": {"members": 1, "steps": 8, "probes": ["y"]}}}, {}, "no probe 'y' in study.probes"),
         ({"cats": {"x": {"members": 1, "steps": 8, "data": {"batch_size": 8}}}}, {}, "data.batch_size for all"),
-        ({"cats": {"x": {"members": 1, "parts": [{"members": 1, "steps": 8}]}}}, {}, "in parts or without parts"),
-        ({"cats": {"x": {"parts": [{"members": 1}]}}}, {}, "study.cats.x.parts.0: give its members' budget once"),
+        ({"cats": {"x": {"members": 1, "of": [{"members": 1, "steps": 8}]}}}, {}, "in `of` or without it"),
+        ({"cats": {"x": {"of": [{"members": 1}]}}}, {}, "study.cats.x.of.0: give its members' budget once"),
     ],
 )
 def test_what_makes_no_sense_is_told(tmp_path, digits, capsys, study, data, words):

@@ -70,12 +70,12 @@ def test_repetitions_use_other_seeds_and_the_wide_control_its_own_runs():
 
 
 def test_a_mixed_cats_members_are_those_of_the_other_cats():
-    """Of each kind the repetition's first seeds, in the order of the parts."""
+    """Of each kind the repetition's first seeds, in the order of the kinds."""
     cats = {
         "cat2": {"members": 2, "steps": 20},
         "wide": {"members": 1, "steps": 20, "model": {"width": 128}},
         "mixed": {
-            "parts": [
+            "of": [
                 {"members": 1, "steps": 20, "model": {"width": 128}},
                 {"members": 2, "steps": 20},
                 {"members": 1, "steps": 20, "data": {"train": "other.beton"}},

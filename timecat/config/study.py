@@ -9,7 +9,7 @@ HeadKind = Literal["linear", "own"]
 
 
 @dataclass(frozen=True)
-class PartConfig:
+class AlikeConfig:
     """Members of a cat that are alike; the keys as a cat has them."""
 
     members: PositiveInt
@@ -21,7 +21,7 @@ class PartConfig:
 
 @dataclass(frozen=True)
 class CatConfig:
-    """One cat: members that are alike, or parts of such.
+    """One cat: members that are alike, or several kinds of them.
 
     Args:
         members: number of members whose features are concatenated.
@@ -29,7 +29,7 @@ class CatConfig:
         images: training images of each member, instead of steps; must be a multiple of the global batch.
         model: what its members' `model` section has otherwise, such as {width: 128}.
         data: what its members' `data` section has otherwise, such as {mixture: {digits: {weight: 1}}}.
-        parts: of a cat whose members differ in model, data or length: each part with the keys above, instead of them.
+        of: a cat whose members differ in model, data or length: each kind with the keys above, instead of them.
         probes: names of the data sets that it is probed on; all where not given.
         head: `linear` on the frozen features, or `own`: the members' own classifiers as they were trained, their
             probabilities averaged.
@@ -40,7 +40,7 @@ class CatConfig:
     images: PositiveInt | None = None
     model: dict[str, Any] = field(default_factory=dict)
     data: dict[str, Any] = field(default_factory=dict)
-    parts: list[dict[str, Any]] | None = None
+    of: list[dict[str, Any]] | None = None
     probes: list[str] | None = None
     head: HeadKind = "linear"
 

@@ -22,7 +22,7 @@ def plan(study: Study, images_per_sec: float | None = None, nodes: int = 1, devi
         [
             cat.name,
             str(cat.members),
-            " + ".join(f"{part.steps:,}" for part in cat.parts),
+            " + ".join(f"{each.steps:,}" for each in cat.of),
             f"{cat.total_steps:,}",
             f"{cat.images:,}",
             _epochs(cat.steps * study.batch_size, images_of[cat.name]),

@@ -9,7 +9,7 @@ from timecat.config.study import HeadKind
 
 
 @dataclass(frozen=True)
-class Part:
+class Alike:
     """Members of a cat that are alike: `members` runs of `steps` steps.
 
     Attributes:
@@ -31,7 +31,7 @@ class Cat:
     """A cat with its budget worked out.
 
     Attributes:
-        parts: its members, in their order.
+        of: its members, in their order.
         images: training images of all members together.
         probes: the data sets that it is probed on; None for all.
         head: what classifies.
@@ -40,7 +40,7 @@ class Cat:
     """
 
     name: str
-    parts: tuple[Part, ...]
+    of: tuple[Alike, ...]
     images: int
     probes: tuple[str, ...] | None = None
     head: HeadKind = "linear"
@@ -49,34 +49,34 @@ class Cat:
 
     @property
     def members(self) -> int:
-        return sum(part.members for part in self.parts)
+        return sum(each.members for each in self.of)
 
     @property
     def steps(self) -> int:
         """Of its longest member."""
-        return max(part.steps for part in self.parts)
+        return max(each.steps for each in self.of)
 
     @property
     def total_steps(self) -> int:
-        return sum(part.members * part.steps for part in self.parts)
+        return sum(each.members * each.steps for each in self.of)
 
     @property
     def model(self) -> dict[str, Any]:
         """What all its members have otherwise than the config's model section."""
-        return self.parts[0].model if len(self.parts) == 1 else {}
+        return self.of[0].model if len(self.of) == 1 else {}
 
     @property
     def budget(self) -> str:
         """Members and steps in words, such as 2 x 100 + 1 x 200."""
-        return " + ".join(f"{part.members} x {part.steps:,}" for part in self.parts)
+        return " + ".join(f"{each.members} x {each.steps:,}" for each in self.of)
 
     @property
     def difference(self) -> str:
         """What its members have otherwise than the config's sections, in words; empty where nothing."""
-        if len(self.parts) == 1:
-            return next(_words(*part.different) for part in self.parts)
-        parts = ((f"{part.members} x {part.steps:,}", _words(*part.different)) for part in self.parts)
-        return " + ".join(f"{size} {words}" if words else size for size, words in parts)
+        if len(self.of) == 1:
+            return next(_words(*each.different) for each in self.of)
+        words = ((f"{each.members} x {each.steps:,}", _words(*each.different)) for each in self.of)
+        return " + ".join(f"{size} {words}" if words else size for size, words in words)
 
     def is_probed_on(self, data: str) -> bool:
         return self.probes is None or data in self.probes

@@ -16,10 +16,10 @@ from timecat.config.data import DataConfig
 from timecat.config.files import MAX_SEED, ProbeFile, StudyFile, data_name
 from timecat.config.member import MemberConfig
 from timecat.config.section import parse_section, suggestion
-from timecat.config.study import CatConfig, PartConfig
+from timecat.config.study import AlikeConfig, CatConfig
 from timecat.errors import UserError
 from timecat.study.directory import StudyDirectory
-from timecat.study.plan import Cat, MemberPlan, Part, SeededCat, Snapshot, has_horizon
+from timecat.study.plan import Alike, Cat, MemberPlan, SeededCat, Snapshot, has_horizon
 
 TOLERANCE = 1.125  # the paper's own: its baseline gets 450k steps where the cats get 400k
 SET_BY_THE_STUDY = {"max_steps": -1, "max_epochs": None, "max_time": None, "default_root_dir": None, "logger": None}
@@ -103,29 +103,29 @@ class Study:
 
     def _cat(self, name: str, config: CatConfig) -> Cat:
         where = f"study.cats.{name}"
-        if config.parts is None:
+        if config.of is None:
             if config.members is None:
                 raise UserError(f"{where}.members is missing; add it")
-            alike = PartConfig(config.members, config.steps, config.images, config.model, config.data)
-            parts = (self._part(alike, where),)
+            alike = AlikeConfig(config.members, config.steps, config.images, config.model, config.data)
+            of = (self._alike(alike, where),)
         else:
             own = [key for key in ("members", "steps", "images", "model", "data") if getattr(config, key)]
-            if own or not config.parts:
-                raise UserError(f"{where}: give {', '.join(own) or 'members'} in parts or without parts, not both")
-            read = [parse_section(PartConfig, part, f"{where}.parts.{k}") for k, part in enumerate(config.parts)]
-            parts = tuple(self._part(part, f"{where}.parts.{k}") for k, part in enumerate(read))
+            if own or not config.of:
+                raise UserError(f"{where}: give {', '.join(own) or 'members'} in `of` or without it, not both")
+            read = [parse_section(AlikeConfig, each, f"{where}.of.{k}") for k, each in enumerate(config.of)]
+            of = tuple(self._alike(each, f"{where}.of.{k}") for k, each in enumerate(read))
         names = [data_name(path) for path in self.file.study.probes]
         for probe in config.probes or ():
             if probe not in names:
                 raise UserError(f"{where}.probes: no probe {probe!r} in study.probes; {suggestion(probe, names)}")
-        images = sum(part.members * part.steps for part in parts) * self.batch_size
-        return Cat(name, parts, images, tuple(config.probes) if config.probes is not None else None, config.head)
+        images = sum(each.members * each.steps for each in of) * self.batch_size
+        return Cat(name, of, images, tuple(config.probes) if config.probes is not None else None, config.head)
 
-    def _part(self, config: PartConfig, where: str) -> Part:
+    def _alike(self, config: AlikeConfig, where: str) -> Alike:
         if (config.steps is None) == (config.images is None):
             raise UserError(f"{where}: give its members' budget once, as steps or as images")
         if config.steps is not None:
-            return Part(config.members, config.steps, dict(config.model), dict(config.data))
+            return Alike(config.members, config.steps, dict(config.model), dict(config.data))
         steps, rest = divmod(config.images or 0, self.batch_size)
         if rest or not steps:
             below = steps * self.batch_size
@@ -133,7 +133,7 @@ class Study:
             raise UserError(
                 f"{where}.images {config.images:,} is no multiple of the batch {self.batch_size:,}; take {choices}"
             )
-        return Part(config.members, steps, dict(config.model), dict(config.data))
+        return Alike(config.members, steps, dict(config.model), dict(config.data))
 
     def _add_direct(self) -> None:
         """For each component two more cats of one member: as many images as the baseline's, and its share of them."""
@@ -150,12 +150,12 @@ class Study:
             component = {**self.written_mixture()[name], "weight": 1}
             for of_share in (False, True):
                 steps = max(1, round(baseline.total_steps * share)) if of_share else baseline.total_steps
-                part = Part(1, steps, dict(baseline.model), {"mixture": {name: component}})
+                alone = Alike(1, steps, dict(baseline.model), {"mixture": {name: component}})
                 called = f"{'share' if of_share else 'direct'}-{name}"
                 if called in self.cats:
                     raise UserError(f"study.cats.{called}: study.direct makes a cat of this name; choose another")
                 images = steps * self.batch_size
-                self.cats[called] = Cat(called, (part,), images, (name,), direct=name, of_share=of_share)
+                self.cats[called] = Cat(called, (alone,), images, (name,), direct=name, of_share=of_share)
 
     def written_mixture(self) -> dict[str, dict[str, Any]]:
         """The components as the config spells them."""
@@ -202,14 +202,14 @@ class Study:
         """Each kind of member that there is."""
         kinds = [_Kind("member", {}, {}, self.model, self.data)]
         for cat in self.cats.values():
-            for number, part in enumerate(cat.parts):
-                if any(kind.different == part.different for kind in kinds):
+            for number, each in enumerate(cat.of):
+                if any(kind.different == each.different for kind in kinds):
                     continue
-                where = f"study.cats.{cat.name}" + (f".parts.{number}" if len(cat.parts) > 1 else "")
-                model = self.file.member(part.model, f"{where}.model") if part.model else self.model
-                data = self.file.images(part.data, f"{where}.data") if part.data else self.data
-                name = cat.name if len(cat.parts) == 1 else f"{cat.name}-{number}"
-                kinds.append(_Kind(name, part.model, part.data, model, data))
+                where = f"study.cats.{cat.name}" + (f".of.{number}" if len(cat.of) > 1 else "")
+                model = self.file.member(each.model, f"{where}.model") if each.model else self.model
+                data = self.file.images(each.data, f"{where}.data") if each.data else self.data
+                name = cat.name if len(cat.of) == 1 else f"{cat.name}-{number}"
+                kinds.append(_Kind(name, each.model, each.data, model, data))
         return kinds
 
     def _plan(self) -> list[MemberPlan]:
@@ -227,12 +227,12 @@ class Study:
         a mixed cat's members are those of the other cats."""
         first = repetition * self.most_members
         taken: dict[str, int] = {}
-        for part in cat.parts:
-            kind = next(kind for kind in self._kinds if kind.different == part.different)
-            for _ in range(part.members):
+        for each in cat.of:
+            kind = next(kind for kind in self._kinds if kind.different == each.different)
+            for _ in range(each.members):
                 number = taken.setdefault(kind.name, 0)
                 taken[kind.name] += 1
-                yield kind, self.seeds[first + number], part.steps
+                yield kind, self.seeds[first + number], each.steps
 
     def _select(self, names: list[str]) -> None:
         """Keep these cats alone, and of the members what they need."""
