@@ -1,5 +1,6 @@
 """The `data` section of a config: which images, and how they are seen."""
 
+import math
 import os
 import re
 from dataclasses import dataclass
@@ -129,6 +130,8 @@ class DataConfig:
                 raise UserError(f"data.mixture names a component {name!r}; take letters, digits, dots, - and _")
             if not isinstance(given, ComponentConfig):
                 component = parse_section(ComponentConfig, given, f"data.mixture.{name}")
+            if not math.isfinite(component.weight):
+                raise UserError(f"data.mixture.{name}.weight is {component.weight}; it must be a number above 0")
             if component.train is None and self.train is None:
                 raise UserError(f"data.mixture.{name}.train is missing, and there is no data.train; add one of them")
             components[str(name)] = component

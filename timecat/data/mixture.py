@@ -73,8 +73,8 @@ class Mixture:
 
 
 def shares_of(data: DataConfig) -> tuple[Fraction, ...]:
-    """The weights as shares that add up to 1, exactly."""
-    weights = [Fraction(component.weight).limit_denominator(10**9) for component in data.components.values()]
+    """The weights as shares that add up to 1, exactly: 0.1 is a tenth."""
+    weights = [Fraction(str(component.weight)) for component in data.components.values()]
     return tuple(weight / sum(weights) for weight in weights)
 
 
