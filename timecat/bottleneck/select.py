@@ -75,7 +75,8 @@ def select(study: Study, data: str | None = None, members: int | None = None) ->
         UserError: a member is not trained yet, or there is no probe.
     """
     for probe in probes_of(study, data):
-        cats = [cat for cat in study.seeded_cats(probe.name) if cat.cat.head == "linear"]
+        # direct training is what cats are compared with, not what one could choose for an unknown component
+        cats = [cat for cat in study.seeded_cats(probe.name) if cat.cat.head == "linear" and cat.cat.direct is None]
         found = _select(study, probe, cats, read_held_out(study, probe, cats), members or study.most_members)
         path = study.directory.probe(probe.name).selection
         write_record(path, found)
