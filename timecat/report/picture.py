@@ -127,7 +127,10 @@ def _rows(panel: Any, rows: dict[str, CatSummary], name: str, colour: Any) -> No
 
 def _gaps(panel: Any, name: str, gaps: Gaps) -> None:
     """For each cat the gap to direct training at equal images, and at the component's share of them."""
-    kinds = [("at equal images", gaps["to_direct"], "tab:red"), ("at its share", gaps["to_share"], "lightgrey")]
+    kinds = [
+        ("direct training at equal images", gaps["to_direct"], "tab:red"),
+        ("at its share of them", gaps["to_share"], "lightgrey"),
+    ]
     kinds = [kind for kind in kinds if kind[1]]
     for place, (label, by_cat, colour) in enumerate(kinds):
         width = 0.8 / len(kinds)
@@ -143,7 +146,7 @@ def _gaps(panel: Any, name: str, gaps: Gaps) -> None:
     panel.set_title(f"{name}, {100 * gaps['share']:.3g} % of the mixture", fontsize=10)
     panel.grid(axis="y", alpha=0.3)
     panel.spines[["top", "right"]].set_visible(False)
-    panel.legend(frameon=False, fontsize=8, title="direct training", title_fontsize=8)
+    panel.legend(frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.09), ncols=2)
 
 
 def _bars(gap: Gap) -> list[list[float]]:
