@@ -31,8 +31,8 @@ def test_values_are_of_plain_types():
         (MemberConfig, {"widht": 8}, "unknown key model.widht; did you mean width?"),
         (MemberConfig, [8], "model must be a section of keys, not [8]"),
         (MemberConfig, {"width": None}, "model.width is null; it must be a whole number of 1 or more, or leave it out"),
-        (DataConfig, {}, "model.train is missing; add it"),
-        (DataConfig, {"train": None}, "model.train is missing; add it"),
+        (DataConfig, {}, "data.train is missing; add it"),
+        (DataConfig, {"train": None}, "data.train is missing; add it"),
         (
             DataConfig,
             {"train": "a", "scale": [1]},
@@ -68,8 +68,11 @@ COMMANDS = {
         "configs/probe/digits.yaml",
     ],
     "probe": ["--data", "--protocol", "--cats", "--probe.weight_decays"],
-    "report": ["--protocol", "--cats"],
-    "write": ["--max-side", "--storage"],
+    "report": ["--protocol", "--cats", "--by"],
+    "bottleneck counterexample": ["--weights", "--seeds"],
+    "bottleneck saturation": ["--data", "--cats"],
+    "bottleneck select": ["--data", "--members"],
+    "write": ["--max-side", "--storage", "--groups"],
 }
 
 
@@ -77,7 +80,7 @@ COMMANDS = {
 def test_each_command_has_a_help_of_its_own(command, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     try:
-        assert main([command, "--help"]) == 0
+        assert main([*command.split(), "--help"]) == 0
     except SystemExit as ended:
         assert ended.code == 0
     text = capsys.readouterr().out

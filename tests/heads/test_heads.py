@@ -8,6 +8,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 from torch import nn
 
+from timecat.config.data import DataConfig
 from timecat.config.member import MemberConfig
 from timecat.errors import UserError
 from timecat.features.matrix import FeatureMatrix
@@ -17,7 +18,7 @@ from timecat.heads.protocols import best
 from timecat.heads.scores import interval, scores
 from timecat.heads.sgd import Heads
 from timecat.heads.sweep import columns, groups, head_bytes
-from timecat.study.plan import Cat, MemberPlan, SeededCat, Snapshot
+from timecat.study.plan import Alike, Cat, MemberPlan, SeededCat, Snapshot
 
 CPU = torch.device("cpu")
 
@@ -72,11 +73,13 @@ def test_heads_trained_together_equal_modules_trained_alone(storage, room):
 
 
 def snapshot(number, **model):
-    return Snapshot(MemberPlan(number, f"member_{number}", number, MemberConfig(**model), (10,)), 10)
+    return Snapshot(
+        MemberPlan(number, f"member_{number}", number, MemberConfig(**model), DataConfig("train.beton"), (10,)), 10
+    )
 
 
 def cat(*snapshots):
-    return SeededCat(Cat(f"cat{len(snapshots)}", len(snapshots), 10, 0, {}), 0, snapshots)
+    return SeededCat(Cat(f"cat{len(snapshots)}", (Alike(len(snapshots), 10),), 0), 0, snapshots)
 
 
 def test_columns_hold_each_member_once():

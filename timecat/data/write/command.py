@@ -22,8 +22,8 @@ SOURCE is one of
                     with the label in some groups; see docs/bottleneck.md
   inat2018:DIR      iNaturalist 2018: DIR/train2018.json, DIR/val2018.json and
                     the images that they list, below DIR
-  waterbirds:DIR    Waterbirds, with its metadata.csv; celeba:DIR, with its lists
-                    of attributes and parts; both with their groups
+  waterbirds:DIR    Waterbirds, by its metadata.csv; celeba:DIR, by its lists of
+                    attributes and parts; both with their groups
   torchvision:NAME  a classification data set of torchvision whose files lie in
                     --root (--download fetches them)
 """
