@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-GROUND = ("errors", "files", "process", "progress_bar", "tensorboard_events", "terminal", "__init__")
+GROUND = ("errors", "figure", "files", "process", "progress_bar", "tensorboard_events", "terminal", "__init__")
 AT_THE_END = ("cli", "run", "options", "__main__")  # the commands: they know all
 BEFORE = {
     "config": set(),

@@ -1,22 +1,16 @@
 """The picture of a study's saturation: rank and accuracy against features, and what each member adds."""
 
-import io
 from itertools import cycle
 from typing import Any
 
+from timecat.figure import as_bytes, color_sequence, pyplot
 from timecat.study.saturation import Saturation
 
 
 def picture(study: str, found: Saturation, kind: str) -> bytes:
     """Effective rank against features, ridge top-1 against effective rank, and the gain of each member added."""
-    import matplotlib
-
-    matplotlib.use("agg")
-    matplotlib.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "timecat"})
-    from matplotlib import pyplot
-
-    figure, panels = pyplot.subplots(1, 3, figsize=(13.2, 4.3))
-    colours = cycle(matplotlib.color_sequences["tab10"])
+    figure, panels = pyplot().subplots(1, 3, figsize=(13.2, 4.3))
+    colours = cycle(color_sequence())
     for (name, cat), colour in zip(found["cats"].items(), colours, strict=False):
         per_member, curve = cat["features"] / cat["members"], cat["curve"]
         features = [per_member * point["members"] for point in curve] or [cat["features"]]
@@ -54,10 +48,7 @@ def picture(study: str, found: Saturation, kind: str) -> bytes:
     )
     figure.text(0.5, 0.008, caption, ha="center", fontsize=8, color="grey")
     figure.tight_layout(rect=(0, 0.035, 1, 1))
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format=kind, dpi=150, metadata={"Date": None} if kind == "svg" else None)
-    pyplot.close(figure)
-    return buffer.getvalue()
+    return as_bytes(figure, kind)
 
 
 def _bars(values: Any, intervals: Any) -> list[list[float]]:

@@ -1,9 +1,8 @@
 """The breakdown as it is shown: printed, as markdown, and as a picture of mean and worst."""
 
-import io
-
 from timecat import files
 from timecat.features.external import ExternalFeatures
+from timecat.figure import as_bytes, pyplot
 from timecat.report.breakdown import Breakdown, By, breakdowns
 from timecat.report.tables import markdown_table
 from timecat.study.directory import Protocol, write_record
@@ -25,20 +24,19 @@ def report_by(study: Study | ExternalFeatures, protocol: Protocol, by: By) -> li
     for each in found:
         title = f"{each['data']}: {each['test_images']:,} test images, {len(each['names'])} {PLURAL[by]}; top-1 %"
         summary = _summary(each)
-        print_table(title, *summary, left=["cat", f"worst {by}"])
+        print_table(title, *summary, left=["cat", "worst"])
         header, rows = _rows(each, by)
         least = sorted(rows, key=lambda row: float(row[2]))[:SHOWN]
         which = f"the {SHOWN} of {len(rows)} {PLURAL[by]} that are worst for {header[2]}" if len(rows) > SHOWN else ""
         print_table(which or f"by {by}", header, least if which else rows, left=[by])
         lines += [f"## {title}", "", *markdown_table(*summary), "", *markdown_table(header, rows), ""]
-    notes = [
+    note = (
         f"mean: of the {PLURAL[by]}, each counted once; [95 %]: bootstrap over the test images; the worst {by}'s over "
-        f"those within each {by}, whichever is the worst then",
-    ]
-    for note in notes:
-        say(note)
+        f"those within each {by}, whichever is the worst then"
+    )
+    say(note)
     path = {suffix: study.directory.breakdown(protocol, by, suffix) for suffix in (".json", ".md", ".png", ".svg")}
-    lines += [*(f"- {note}" for note in notes), "", f"![mean and worst]({path['.png'].name})", ""]
+    lines += [f"- {note}", "", f"![mean and worst]({path['.png'].name})", ""]
     files.write_bytes(path[".md"], "\n".join(lines).encode())
     for kind in ("svg", "png"):
         files.write_bytes(path[f".{kind}"], picture(study, found, by, kind))
@@ -75,15 +73,9 @@ def _rows(each: Breakdown, by: By) -> tuple[list[str], list[list[str]]]:
 
 def picture(study: Study | ExternalFeatures, found: list[Breakdown], by: By, kind: str) -> bytes:
     """A panel a data set: of each cat the mean over the subgroups, each subgroup, and the worst with its interval."""
-    import matplotlib
-
-    matplotlib.use("agg")
-    matplotlib.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "timecat"})
-    from matplotlib import pyplot
-
     most = max(len(each["cats"]) for each in found)
     size = 5.2 * len(found) + 0.6, 1.9 + 0.42 * most
-    figure, panels = pyplot.subplots(1, len(found), figsize=size, squeeze=False)
+    figure, panels = pyplot().subplots(1, len(found), figsize=size, squeeze=False)
     for panel, each in zip(panels[0], found, strict=True):
         cats = each["cats"]
         for place, value in enumerate(cats.values()):
@@ -100,7 +92,7 @@ def picture(study: Study | ExternalFeatures, found: list[Breakdown], by: By, kin
             panel.plot(value["mean"], place, "o", color="tab:blue", markersize=8, label=f"mean of {PLURAL[by]}" * first)
         panel.set_yticks(range(len(cats)), list(cats))
         panel.invert_yaxis()
-        panel.set_xlabel("linear probe, top-1 %")
+        panel.set_xlabel("top-1 %")
         repetitions = max(value["repetitions"] for value in cats.values())
         seeds = f", mean of {repetitions} repetitions" if repetitions > 1 else ", one repetition"
         panel.set_title(f"{each['data']}: {each['test_images']:,} test images{seeds}", fontsize=10)
@@ -111,7 +103,4 @@ def picture(study: Study | ExternalFeatures, found: list[Breakdown], by: By, kin
     figure.suptitle(f"{study.name}: top-1 by {by}", fontsize=11, y=0.99)
     figure.text(0.5, 0.005, f"timecat report CONFIG --by {by}", ha="center", fontsize=8, color="grey")
     figure.tight_layout(rect=(0, 0.03, 1, 0.9))
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format=kind, dpi=150, metadata={"Date": None} if kind == "svg" else None)
-    pyplot.close(figure)
-    return buffer.getvalue()
+    return as_bytes(figure, kind)

@@ -1,11 +1,10 @@
 """`timecat report` on features that were computed elsewhere: an extractor a row, with intervals; and the picture."""
 
-import io
-
 from timecat import files
 from timecat.errors import UserError
 from timecat.features.blocks import seeded_name
 from timecat.features.external import ExternalFeatures
+from timecat.figure import as_bytes, pyplot
 from timecat.report.collect import add, data_summary
 from timecat.report.tables import data_cells, markdown_table
 from timecat.study.directory import Protocol, read_record, write_record
@@ -152,15 +151,8 @@ def _markdown(features: ExternalFeatures, content: Report, image: str) -> str:
 
 def _picture(features: ExternalFeatures, content: Report, kind: str) -> bytes:
     """Top-1 of each extractor with its interval, the first one on top."""
-    import matplotlib
-
-    matplotlib.use("agg")
-    # text as text, and the same file for the same results
-    matplotlib.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "timecat"})
-    from matplotlib import pyplot
-
     values = {name: row["acc1"][features.probe.name] for name, row in content["cats"].items() if row["acc1"]}
-    figure, panel = pyplot.subplots(figsize=(6.4, 1.4 + 0.4 * len(values)))
+    figure, panel = pyplot().subplots(figsize=(6.4, 1.4 + 0.4 * len(values)))
     for place, value in enumerate(values.values()):
         low, high = value["interval"]
         panel.plot([low, high], [place, place], color="tab:blue")
@@ -172,7 +164,4 @@ def _picture(features: ExternalFeatures, content: Report, kind: str) -> bytes:
     panel.grid(axis="x", alpha=0.3)
     panel.spines[["top", "right"]].set_visible(False)
     figure.tight_layout()
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format=kind, dpi=150, metadata={"Date": None} if kind == "svg" else None)
-    pyplot.close(figure)
-    return buffer.getvalue()
+    return as_bytes(figure, kind)

@@ -1,9 +1,9 @@
 """The report's picture: top-1 against the number of members, and the gaps to direct training."""
 
-import io
 from itertools import cycle
 from typing import Any
 
+from timecat.figure import as_bytes, color_sequence, pyplot
 from timecat.study.results import CatSummary, Gap, Gaps, Report
 from timecat.study.study import TOLERANCE, Study
 
@@ -16,13 +16,6 @@ def picture(study: Study, content: Report, kind: str) -> bytes:
     Top-1 stands against the number of members, cats of another kind or budget as stars; where there are many of these,
     each cat has a row.
     """
-    import matplotlib
-
-    matplotlib.use("agg")
-    # text as text, and the same file for the same results
-    matplotlib.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "timecat"})
-    from matplotlib import pyplot
-
     budget = content["cats"][content["baseline"]]["images"]
     shown = {name: row for name, row in content["cats"].items() if row["direct"] is None}
     stars = {
@@ -34,14 +27,14 @@ def picture(study: Study, content: Report, kind: str) -> bytes:
     data = content["data"]
     height = 1.6 + 0.3 * len(shown) if in_rows else 3.8
     heights = [height, 3.4] if gaps else [height]
-    figure, panels = pyplot.subplots(
+    figure, panels = pyplot().subplots(
         len(heights),
         len(data),
         figsize=(4.6 * len(data) + 0.4 + 1.2 * in_rows, sum(heights) + 0.2),
         squeeze=False,
         height_ratios=heights,
     )
-    for panel, of_data, colour in zip(panels[0], data, cycle(matplotlib.color_sequences["tab10"]), strict=False):
+    for panel, of_data, colour in zip(panels[0], data, cycle(color_sequence()), strict=False):
         name = of_data["name"]
         if in_rows:
             _rows(panel, shown, name, colour)
@@ -66,10 +59,7 @@ def picture(study: Study, content: Report, kind: str) -> bytes:
     figure.suptitle(f"{study.name}: {budget:,} pretraining images for {content['baseline']}", fontsize=11)
     figure.text(0.5, 0.004, _caption(content), ha="center", fontsize=7.5, color="grey")
     figure.tight_layout(rect=(0, 0.03, 1, 1))
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format=kind, dpi=150, metadata={"Date": None} if kind == "svg" else None)
-    pyplot.close(figure)
-    return buffer.getvalue()
+    return as_bytes(figure, kind)
 
 
 def _caption(content: Report) -> str:
@@ -122,7 +112,7 @@ def _rows(panel: Any, rows: dict[str, CatSummary], name: str, colour: Any) -> No
             panel.plot(value["values"], [place] * len(value["values"]), ".", color=colour, alpha=0.35)
     panel.set_yticks(range(len(rows)), list(rows))
     panel.invert_yaxis()
-    panel.set_xlabel("linear probe, top-1 %")
+    panel.set_xlabel("top-1 %")
 
 
 def _gaps(panel: Any, name: str, gaps: Gaps) -> None:

@@ -1,6 +1,5 @@
 """The counterexample's picture: the points, the exact risks, what networks keep and what cats of them win back."""
 
-import io
 from typing import Any
 
 import numpy as np
@@ -8,6 +7,7 @@ import numpy as np
 from timecat.bottleneck.counterexample.kept import wilson
 from timecat.bottleneck.counterexample.mixture import LABELS, PHI, POINTS, Exact, point_weights
 from timecat.bottleneck.counterexample.outcome import KEPT, Cats, Outcome
+from timecat.figure import as_bytes, pyplot
 
 COLOURS = {"direct": "0.6", "one": "tab:red", "both": "tab:blue"}
 TASK_NAMES = [f"P[{task}]" for task in range(1, 5)]
@@ -18,13 +18,9 @@ RISK = "0-1 risk (share misclassified)"
 
 def picture(exact: Exact, outcome: Outcome, seeds: int, command: str, kind: str) -> bytes:
     """Four panels as a file of this kind, png or svg; the same file for the same numbers."""
-    import matplotlib
-
-    matplotlib.use("agg")
-    from matplotlib import pyplot
-
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "timecat", "font.size": 9}):
-        figure, panels = pyplot.subplots(2, 2, figsize=(10, 8.6))
+    plot = pyplot()
+    with plot.rc_context({"font.size": 9}):
+        figure, panels = plot.subplots(2, 2, figsize=(10, 8.6))
         _points(panels[0, 0], exact)
         _exact(panels[0, 1], exact)
         _kept(panels[1, 0], outcome, seeds)
@@ -38,10 +34,7 @@ def picture(exact: Exact, outcome: Outcome, seeds: int, command: str, kind: str)
         )
         figure.text(0.01, 0.01, caption, fontsize=8, va="bottom")
         figure.tight_layout(rect=(0, 0.05, 1, 1), h_pad=2.5, w_pad=2.5)
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format=kind, dpi=150, metadata={"Date": None} if kind == "svg" else None)
-        pyplot.close(figure)
-    return buffer.getvalue()
+        return as_bytes(figure, kind)
 
 
 def _points(panel: Any, exact: Exact) -> None:
