@@ -294,8 +294,6 @@ def _data_set(study: "Study", name: str | None) -> str | None:
         if not task.isdigit() or int(task) >= len(names):
             raise UserError(f"SLURM_ARRAY_TASK_ID is {task!r}; study.probes are numbered 0 to {len(names) - 1}")
         return names[int(task)]
-    if name is not None and name not in names:
-        raise UserError(f"--data {name}: no such probe in study {study.name}; there are {', '.join(names)}")
     return name
 
 

@@ -169,3 +169,9 @@ def test_members_are_chosen_on_one_half_and_told_of_on_the_other(study, capsys):
     assert list(found["cats"]) == ["cat1", "cat2", "wide"]
     assert "a choice costs the whole pool: 3,840 images of pretraining, and 9 ridge heads" in said
     assert f"chosen: {', '.join(chosen)}" in said
+
+
+@pytest.mark.parametrize("part", ["saturation", "select"])
+def test_a_data_set_that_is_not_there_is_told(study, capsys, part):
+    assert main(["bottleneck", part, study[0], "--data", "digit"]) == 2
+    assert "--data digit: no such probe in study s; there are digits" in capsys.readouterr().err

@@ -1,8 +1,5 @@
 """What the measures look at: a probe's training images, those to fit on and those held out; never its test set."""
 
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +7,6 @@ import torch
 from torch import Tensor
 
 from timecat.config.files import ProbeFile
-from timecat.errors import UserError
 from timecat.features.extract import FeatureStore
 from timecat.features.parts import Part
 from timecat.heads.probe import devices
@@ -52,7 +48,7 @@ def read_held_out(study: Study, probe: ProbeFile, cats: list[SeededCat]) -> Held
         UserError: a member is not trained yet, or another process probes this data set.
     """
     snapshots = list({snapshot.name: snapshot for cat in cats for snapshot in cat.snapshots}.values())
-    with _alone(study, probe):
+    with progress.probing(study.directory.probe(probe.name)):
         on = devices(probe)
         store = FeatureStore(study, probe, on)
         del store.parts["test"]
@@ -74,26 +70,3 @@ def read_held_out(study: Study, probe: ProbeFile, cats: list[SeededCat]) -> Held
 
 def _some(rows: np.ndarray, most: int) -> np.ndarray:
     return rows if len(rows) <= most else np.sort(np.random.default_rng(0).permutation(rows)[:most])
-
-
-@contextmanager
-def _alone(study: Study, probe: ProbeFile) -> Iterator[None]:
-    directory = study.directory.probe(probe.name)
-    lock = progress.lock(directory.lock)
-    if lock is None:
-        raise UserError(f"{directory}: another process probes this data set; wait for it")
-    try:
-        yield
-    finally:
-        os.close(lock)
-
-
-def probes_of(study: Study, data: str | None) -> list[ProbeFile]:
-    """The probes that are asked for.
-
-    Raises:
-        UserError: there are none.
-    """
-    if not study.probes:
-        raise UserError("study.probes names no config; add one of configs/probe/")
-    return [probe for probe in study.probes if data in (None, probe.name)]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from timecat import files
-from timecat.bottleneck.held_out import HeldOut, probes_of, read_held_out
+from timecat.bottleneck.held_out import HeldOut, read_held_out
 from timecat.bottleneck.measures.cka import linear_cka
 from timecat.bottleneck.measures.collapse import collapse_within_classes
 from timecat.bottleneck.measures.effective_rank import effective_rank
@@ -35,9 +35,9 @@ def saturation(study: Study, data: str | None = None) -> None:
     """Measure every cat on each probe's held-out images; print it, write saturation.json, .png, .svg and events.
 
     Raises:
-        UserError: a member is not trained yet, or there is no probe.
+        UserError: a member is not trained yet, or there is no such probe.
     """
-    for probe in probes_of(study, data):
+    for probe in study.probes_named(data):
         cats = [cat for cat in study.seeded_cats(probe.name) if cat.cat.head == "linear"]
         found = _measure(study, probe, cats, read_held_out(study, probe, cats))
         directory = study.directory.probe(probe.name)
@@ -104,7 +104,7 @@ def _of_cat(
         if len(cat.snapshots) > 1:
             curves.append(_curve(cat, heads, held, seen))
         advance(1)
-    features = torch.cat([each for each in shared]) if shared else None
+    features = torch.cat(shared) if shared else None
     return {
         "features": cats[0].features,
         "members": cats[0].cat.members,

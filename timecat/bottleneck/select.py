@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from timecat.bottleneck.held_out import HeldOut, probes_of, read_held_out
+from timecat.bottleneck.held_out import HeldOut, read_held_out
 from timecat.bottleneck.measures.ridge import RidgeHeads
 from timecat.config.files import ProbeFile
 from timecat.heads.scores import interval
@@ -72,9 +72,9 @@ def select(study: Study, data: str | None = None, members: int | None = None) ->
     """Choose for each probe; print it and write selection.json.
 
     Raises:
-        UserError: a member is not trained yet, or there is no probe.
+        UserError: a member is not trained yet, or there is no such probe.
     """
-    for probe in probes_of(study, data):
+    for probe in study.probes_named(data):
         # direct training is what cats are compared with, not what one could choose for an unknown component
         cats = [cat for cat in study.seeded_cats(probe.name) if cat.cat.head == "linear" and cat.cat.direct is None]
         found = _select(study, probe, cats, read_held_out(study, probe, cats), members or study.most_members)

@@ -1,7 +1,6 @@
 """`timecat probe` on features that were computed elsewhere: the same heads, choice and results as on cats."""
 
 import hashlib
-import os
 import shutil
 
 import numpy as np
@@ -15,9 +14,8 @@ from timecat.features.blocks import Block, ExternalCat
 from timecat.features.external import ExternalFeatures
 from timecat.features.parts import Part
 from timecat.heads.passes import Passes
-from timecat.heads.probe import devices, log_to_tensorboard, read_predictions, write_predictions
+from timecat.heads.probe import devices, log_to_tensorboard, read_predictions, result_of_head, write_predictions
 from timecat.heads.protocols import ChosenHead, choose
-from timecat.heads.scores import scores
 from timecat.study import progress
 from timecat.study.directory import Protocol, read_record, write_record
 from timecat.study.results import CatResult, Results, head_settings
@@ -53,43 +51,43 @@ def probe_external(features: ExternalFeatures, protocol: Protocol = "heldout") -
     features.split()
     store, wanted, groups = ArrayStore(features), features.cats, features.groups
     directory = features.directory.probe(features.probe.name)
-    lock = progress.lock(directory.lock)
-    if lock is None:
-        raise UserError(f"{directory}: another process probes these features; wait for it")
     try:
-        results = _begin(features, protocol)
-        predictions = read_predictions(directory.predictions(protocol)) if results["cats"] else {}
-        before = predictions.pop("groups", None)
-        if groups is not None:
-            predictions["groups"] = groups
-        left = [
-            cat
-            for cat in sorted(wanted, key=lambda cat: -cat.features)
-            if features.result_of(results, cat.extractor) is None or cat.name not in predictions
-        ]
-        for block in {block.name: block for cat in left for block in cat.snapshots}.values():
-            block.check()
-        if not left and not np.array_equal(before, groups):  # pyright: ignore[reportArgumentType] (None equals None)
-            write_predictions(directory.predictions(protocol), predictions)
-        device = torch.device(devices(features.probe)[0])
-        keys = {cat.name: _key(features, cat) for cat in wanted}
-        passes = Passes(store, keys, device, directory, StudyConfig.checkpoint_minutes)
-        labels = features.labels["test"]
-        for cat, chosen in choose(passes, protocol, left) if left else ():
-            predictions |= {"labels": labels, cat.name: chosen.predicted, f"{cat.name}_top5": chosen.in_top5}
-            probed = _result(features, cat, chosen, keys[cat.name])
-            results["cats"][cat.extractor] = {"members": len(cat.snapshots), "steps": 0, "repetitions": {"0": probed}}
-            write_predictions(directory.predictions(protocol), predictions)
-            write_record(directory.results(protocol), results)
-            log_to_tensorboard(directory, features.probe.name, protocol, cat, chosen, probed)
+        with progress.probing(directory):
+            results = _begin(features, protocol)
+            predictions = read_predictions(directory.predictions(protocol)) if results["cats"] else {}
+            before = predictions.pop("groups", None)
+            if groups is not None:
+                predictions["groups"] = groups
+            left = [
+                cat
+                for cat in sorted(wanted, key=lambda cat: -cat.features)
+                if features.result_of(results, cat.extractor) is None or cat.name not in predictions
+            ]
+            for block in {block.name: block for cat in left for block in cat.snapshots}.values():
+                block.check()
+            if not left and not np.array_equal(before, groups):  # pyright: ignore[reportArgumentType] (None equals None)
+                write_predictions(directory.predictions(protocol), predictions)
+            device = torch.device(devices(features.probe)[0])
+            keys = {cat.name: _key(features, cat) for cat in wanted}
+            passes = Passes(store, keys, device, directory, StudyConfig.checkpoint_minutes)
+            labels = features.labels["test"]
+            for cat, chosen in choose(passes, protocol, left) if left else ():
+                predictions |= {"labels": labels, cat.name: chosen.predicted, f"{cat.name}_top5": chosen.in_top5}
+                probed = _result(features, cat, chosen, keys[cat.name])
+                results["cats"][cat.extractor] = {
+                    "members": len(cat.snapshots),
+                    "steps": 0,
+                    "repetitions": {"0": probed},
+                }
+                write_predictions(directory.predictions(protocol), predictions)
+                write_record(directory.results(protocol), results)
+                log_to_tensorboard(directory, features.probe.name, protocol, cat, chosen, probed)
     except torch.OutOfMemoryError:
         gigabytes = features.probe.probe.memory_gb
         raise UserError(
             f"{features.file.path}: the device's memory is full; lower probe.memory_gb (now {gigabytes:g}), as in "
             f"--probe.memory_gb {gigabytes / 2:g}; what is finished stays"
         ) from None
-    finally:
-        os.close(lock)
 
 
 def _key(features: ExternalFeatures, cat: ExternalCat) -> str:
@@ -104,12 +102,7 @@ def _result(features: ExternalFeatures, cat: ExternalCat, chosen: ChosenHead, ke
         "seeds": [],
         "steps": 0,
         "features": cat.features,
-        **scores(chosen.predicted, chosen.in_top5, features.labels["test"], features.probe.model.num_classes),
-        "lr": chosen.lr,
-        "weight_decay": chosen.weight_decay,
-        "epochs": chosen.epochs,
-        "chosen_by_acc1": chosen.chosen_by,
-        "heads": chosen.heads,
+        **result_of_head(chosen, features.labels["test"], features.probe.model.num_classes),
     }
 
 

@@ -3,7 +3,6 @@
 import hashlib
 import io
 import json
-import os
 from collections.abc import Callable
 from itertools import chain
 from pathlib import Path
@@ -24,7 +23,15 @@ from timecat.heads.scores import scores
 from timecat.heads.sweep import Concatenation, largest_first
 from timecat.study import progress
 from timecat.study.directory import ProbeDirectory, Protocol, read_record, write_record
-from timecat.study.results import CatResult, Results, head_settings, image_settings, read_results, result_of
+from timecat.study.results import (
+    CatResult,
+    ChosenResult,
+    Results,
+    head_settings,
+    image_settings,
+    read_results,
+    result_of,
+)
 from timecat.study.study import Study
 
 
@@ -43,27 +50,20 @@ def probe(
     Raises:
         UserError: a snapshot is not trained yet, or a probe's config or data make no sense.
     """
-    if not study.probes:
-        raise UserError("study.probes names no config; add one of configs/probe/")
-    probes = [probe for probe in study.probes if data in (None, probe.name)]
+    probes = study.probes_named(data)
     for each in probes:  # look before the long work
         images = images_of(each)
         images.split()
         images.beton("test")
     for each in probes:
-        directory = study.directory.probe(each.name)
-        lock = progress.lock(directory.lock, patient="SLURM_JOB_ID" in os.environ)
-        if lock is None:
-            raise UserError(f"{directory}: another process probes this data set; wait for it")
         try:
-            _probe_data_set(study, each, protocol)
+            with progress.probing(study.directory.probe(each.name)):
+                _probe_data_set(study, each, protocol)
         except torch.OutOfMemoryError:
             raise UserError(
                 f"{each.path}: the device's memory is full; lower probe.memory_gb (now {each.probe.memory_gb:g}), as "
                 f"in --probe.memory_gb {each.probe.memory_gb / 2:g}, or data.eval_batch_size; what is finished stays"
             ) from None
-        finally:
-            os.close(lock)
         show(each.name)
 
 
@@ -108,12 +108,7 @@ def _probe_data_set(study: Study, probe: ProbeFile, protocol: Protocol) -> None:
             "steps": cat.cat.steps,
             "snapshots": [snapshot.name for snapshot in cat.snapshots],
             "features": cat.features,
-            **scores(chosen.predicted, chosen.in_top5, labels, probe.model.num_classes),
-            "lr": chosen.lr,
-            "weight_decay": chosen.weight_decay,
-            "epochs": chosen.epochs,
-            "chosen_by_acc1": chosen.chosen_by,
-            "heads": chosen.heads,
+            **result_of_head(chosen, labels, probe.model.num_classes),
         }
         of_cat = results["cats"].setdefault(cat.cat.name, {"members": 0, "steps": 0, "repetitions": {}})
         of_cat["members"], of_cat["steps"] = cat.cat.members, cat.cat.steps
@@ -121,6 +116,18 @@ def _probe_data_set(study: Study, probe: ProbeFile, protocol: Protocol) -> None:
         write_predictions(directory.predictions(protocol), predictions)
         write_record(directory.results(protocol), results)
         log_to_tensorboard(directory, probe.name, protocol, cat, chosen, probed)
+
+
+def result_of_head(chosen: ChosenHead, labels: np.ndarray, classes: int) -> ChosenResult:
+    """What a chosen head is worth on the test set, int64 labels (n,), and how it was chosen."""
+    return {
+        **scores(chosen.predicted, chosen.in_top5, labels, classes),
+        "lr": chosen.lr,
+        "weight_decay": chosen.weight_decay,
+        "epochs": chosen.epochs,
+        "chosen_by_acc1": chosen.chosen_by,
+        "heads": chosen.heads,
+    }
 
 
 def _begin(study: Study, store: FeatureStore, protocol: Protocol) -> Results:

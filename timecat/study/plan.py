@@ -73,10 +73,11 @@ class Cat:
     @property
     def difference(self) -> str:
         """What its members have otherwise than the config's sections, in words; empty where nothing."""
-        if len(self.of) == 1:
-            return next(_words(*each.different) for each in self.of)
-        words = ((f"{each.members} x {each.steps:,}", _words(*each.different)) for each in self.of)
-        return " + ".join(f"{size} {words}" if words else size for size, words in words)
+        words = [_words(*each.different) for each in self.of]
+        if len(words) == 1:
+            return words[0]
+        sizes = (f"{each.members} x {each.steps:,}" for each in self.of)
+        return " + ".join(f"{size} {what}".rstrip() for size, what in zip(sizes, words, strict=True))
 
     def is_probed_on(self, data: str) -> bool:
         return self.probes is None or data in self.probes

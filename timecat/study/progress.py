@@ -3,11 +3,14 @@
 import fcntl
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from timecat.study.directory import MemberDirectory, write_record
+from timecat.errors import UserError
+from timecat.study.directory import MemberDirectory, ProbeDirectory, write_record
 from timecat.study.plan import MemberPlan
 from timecat.study.study import Study
 from timecat.terminal import say
@@ -36,6 +39,22 @@ def lock(path: Path, patient: bool = False) -> int | None:
         except OSError as error:
             say(f"timecat: {path.parent}: the file system has no locks ({error.strerror})", error=True)
             return file
+
+
+@contextmanager
+def probing(directory: ProbeDirectory) -> Iterator[None]:
+    """Be the only process that computes features or heads of a data set.
+
+    Raises:
+        UserError: another one does.
+    """
+    held = lock(directory.lock, patient="SLURM_JOB_ID" in os.environ)
+    if held is None:
+        raise UserError(f"{directory}: another process probes this data set; wait for it")
+    try:
+        yield
+    finally:
+        os.close(held)
 
 
 def is_locked(path: Path) -> bool:

@@ -46,8 +46,23 @@ class Scores(TypedDict):
     per_class: list[float | None]
 
 
-class CatResult(Scores):
-    """The chosen head of one cat in one repetition, and the heads that it was chosen from.
+class ChosenResult(Scores):
+    """A chosen head: what it is worth, and the heads that it was chosen from.
+
+    Keys:
+        epochs: it was trained for; None of a solver that goes to the optimum.
+        chosen_by_acc1: top-1 in percent on what it was chosen on.
+    """
+
+    lr: float | None
+    weight_decay: float
+    epochs: int | None
+    chosen_by_acc1: float
+    heads: list[HeadResult]
+
+
+class CatResult(ChosenResult):
+    """The chosen head of one cat in one repetition.
 
     Keys:
         key: a hash of what the features are a function of.
@@ -57,8 +72,6 @@ class CatResult(Scores):
         steps: of its longest member.
         snapshots: their names, in the cat's order.
         features: their number.
-        epochs: the chosen head was trained for; None of a solver that goes to the optimum.
-        chosen_by_acc1: top-1 in percent on what it was chosen on.
     """
 
     key: str
@@ -68,11 +81,6 @@ class CatResult(Scores):
     steps: int
     snapshots: NotRequired[list[str]]
     features: int
-    lr: float | None
-    weight_decay: float
-    epochs: int | None
-    chosen_by_acc1: float
-    heads: list[HeadResult]
 
 
 class CatResults(TypedDict):

@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from timecat.config.data import DataConfig
-from timecat.config.files import MAX_SEED, ProbeFile, StudyFile, data_name
+from timecat.config.files import MAX_SEED, ProbeFile, StudyFile
 from timecat.config.member import MemberConfig
-from timecat.config.section import parse_section, suggestion
-from timecat.config.study import AlikeConfig, CatConfig
+from timecat.config.section import suggestion
 from timecat.errors import UserError
+from timecat.study.cats import direct_cats, make_cat
 from timecat.study.directory import StudyDirectory
-from timecat.study.plan import Alike, Cat, MemberPlan, SeededCat, Snapshot, has_horizon
+from timecat.study.plan import Cat, MemberPlan, SeededCat, Snapshot, has_horizon
 
 TOLERANCE = 1.125  # the paper's own: its baseline gets 450k steps where the cats get 400k
 SET_BY_THE_STUDY = {"max_steps": -1, "max_epochs": None, "max_time": None, "default_root_dir": None, "logger": None}
@@ -30,14 +30,9 @@ class _Kind:
     """Members that differ in seed and length alone: the first word of their directories' names, and what they are."""
 
     name: str
-    model_different: dict[str, Any]
-    data_different: dict[str, Any]
+    different: tuple[dict[str, Any], dict[str, Any]]
     model: MemberConfig
     data: DataConfig
-
-    @property
-    def different(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        return self.model_different, self.data_different
 
     def member_name(self, seed: int, steps: int) -> str:
         return f"{self.name}_{seed}_{steps}" if has_horizon(self.model, self.data) else f"{self.name}_{seed}"
@@ -79,17 +74,17 @@ class Study:
         self.batch_size = self.data.batch_size
         if not file.study.cats:
             raise UserError("study.cats names no cat; add one, such as cat5: {members: 5, steps: 80000}")
-        self.cats = {name: self._cat(name, config) for name, config in file.study.cats.items()}
+        self.cats = {name: make_cat(file, name, config) for name, config in file.study.cats.items()}
         self.baseline = file.study.baseline or next(iter(self.cats))
         if self.baseline not in self.cats:
             raise UserError(f"study.baseline {self.baseline!r} is not among the cats {', '.join(self.cats)}")
         if file.study.direct:
-            self._add_direct()
+            self.cats |= direct_cats(file, self.cats, self.baseline)
         if not file.study.unequal_because:
             self._check_budgets()
         self.most_members = max(cat.members for cat in self.cats.values())
         self.seeds = self._seeds()
-        self._kinds = self._models()
+        self._kinds = self._all_kinds()
         self.members = self._plan()
         if only is not None:
             self._select(only)
@@ -100,66 +95,6 @@ class Study:
     ) -> "Study":
         """The study of config files and overrides."""
         return cls(StudyFile.read(configs, overrides), only)
-
-    def _cat(self, name: str, config: CatConfig) -> Cat:
-        where = f"study.cats.{name}"
-        if config.of is None:
-            if config.members is None:
-                raise UserError(f"{where}.members is missing; add it")
-            alike = AlikeConfig(config.members, config.steps, config.images, config.model, config.data)
-            of = (self._alike(alike, where),)
-        else:
-            own = [key for key in ("members", "steps", "images", "model", "data") if getattr(config, key)]
-            if own or not config.of:
-                raise UserError(f"{where}: give {', '.join(own) or 'members'} in `of` or without it, not both")
-            read = [parse_section(AlikeConfig, each, f"{where}.of.{k}") for k, each in enumerate(config.of)]
-            of = tuple(self._alike(each, f"{where}.of.{k}") for k, each in enumerate(read))
-        names = [data_name(path) for path in self.file.study.probes]
-        for probe in config.probes or ():
-            if probe not in names:
-                raise UserError(f"{where}.probes: no probe {probe!r} in study.probes; {suggestion(probe, names)}")
-        images = sum(each.members * each.steps for each in of) * self.batch_size
-        return Cat(name, of, images, tuple(config.probes) if config.probes is not None else None, config.head)
-
-    def _alike(self, config: AlikeConfig, where: str) -> Alike:
-        if (config.steps is None) == (config.images is None):
-            raise UserError(f"{where}: give its members' budget once, as steps or as images")
-        if config.steps is not None:
-            return Alike(config.members, config.steps, dict(config.model), dict(config.data))
-        steps, rest = divmod(config.images or 0, self.batch_size)
-        if rest or not steps:
-            below = steps * self.batch_size
-            choices = f"{below:,} or {below + self.batch_size:,}" if below else f"{self.batch_size:,}"
-            raise UserError(
-                f"{where}.images {config.images:,} is no multiple of the batch {self.batch_size:,}; take {choices}"
-            )
-        return Alike(config.members, steps, dict(config.model), dict(config.data))
-
-    def _add_direct(self) -> None:
-        """For each component two more cats of one member: as many images as the baseline's, and its share of them."""
-        if not self.data.mixture:
-            raise UserError("study.direct trains on each component of data.mixture: add a mixture, or remove it")
-        baseline = self.cats[self.baseline]
-        names = [data_name(path) for path in self.file.study.probes]
-        for name, share in self.data.shares.items():
-            if name not in names:
-                raise UserError(
-                    f"study.direct: component {name} has no probe of its name in study.probes ({', '.join(names)}); "
-                    "name one alike"
-                )
-            component = {**self.written_mixture()[name], "weight": 1}
-            for of_share in (False, True):
-                steps = max(1, round(baseline.total_steps * share)) if of_share else baseline.total_steps
-                alone = Alike(1, steps, dict(baseline.model), {"mixture": {name: component}})
-                called = f"{'share' if of_share else 'direct'}-{name}"
-                if called in self.cats:
-                    raise UserError(f"study.cats.{called}: study.direct makes a cat of this name; choose another")
-                images = steps * self.batch_size
-                self.cats[called] = Cat(called, (alone,), images, (name,), direct=name, of_share=of_share)
-
-    def written_mixture(self) -> dict[str, dict[str, Any]]:
-        """The components as the config spells them."""
-        return {str(name): dict(component) for name, component in self.file.written["data"]["mixture"].items()}
 
     def _check_budgets(self) -> None:
         compared = [cat for cat in self.cats.values() if not cat.of_share]
@@ -198,9 +133,9 @@ class Study:
             raise UserError(f"study.seeds holds {max(seeds)}; a seed is a whole number from 0 to {MAX_SEED:,}")
         return seeds
 
-    def _models(self) -> list["_Kind"]:
+    def _all_kinds(self) -> list[_Kind]:
         """Each kind of member that there is."""
-        kinds = [_Kind("member", {}, {}, self.model, self.data)]
+        kinds = [_Kind("member", ({}, {}), self.model, self.data)]
         for cat in self.cats.values():
             for number, each in enumerate(cat.of):
                 if any(kind.different == each.different for kind in kinds):
@@ -209,7 +144,7 @@ class Study:
                 model = self.file.member(each.model, f"{where}.model") if each.model else self.model
                 data = self.file.images(each.data, f"{where}.data") if each.data else self.data
                 name = cat.name if len(cat.of) == 1 else f"{cat.name}-{number}"
-                kinds.append(_Kind(name, each.model, each.data, model, data))
+                kinds.append(_Kind(name, each.different, model, data))
         return kinds
 
     def _plan(self) -> list[MemberPlan]:
@@ -222,7 +157,7 @@ class Study:
                     plans[name] = _with_snapshots(plan, {*plan.snapshots, steps})
         return list(plans.values())
 
-    def _members_of(self, cat: Cat, repetition: int) -> Iterator[tuple["_Kind", int, int]]:
+    def _members_of(self, cat: Cat, repetition: int) -> Iterator[tuple[_Kind, int, int]]:
         """Kind, seed and steps of each member. Those of a kind take the repetition's seeds one after the other, so that
         a mixed cat's members are those of the other cats."""
         first = repetition * self.most_members
@@ -258,6 +193,20 @@ class Study:
             UserError: one cannot be read, or makes no sense.
         """
         return [self.file.probe(path) for path in self.file.study.probes]
+
+    def probes_named(self, name: str | None) -> list[ProbeFile]:
+        """The probe of this name; all without one.
+
+        Raises:
+            UserError: there is none.
+        """
+        if not self.probes:
+            raise UserError("study.probes names no config; add one of configs/probe/")
+        found = [probe for probe in self.probes if name in (None, probe.name)]
+        if not found:
+            names = ", ".join(probe.name for probe in self.probes)
+            raise UserError(f"--data {name}: no such probe in study {self.name}; there are {names}")
+        return found
 
     def seeded_cats(self, data: str | None = None) -> list[SeededCat]:
         """All cats in all repetitions: what has one result on each data set, or on the one that is named."""
