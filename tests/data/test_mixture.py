@@ -14,7 +14,7 @@ from timecat.config.data import DataConfig
 from timecat.data.beton import read_beton
 from timecat.data.datamodule import ImageData
 from timecat.data.loader import BetonLoader
-from timecat.data.mixture import Mixture
+from timecat.data.mixture import Mixture, group_numbers
 from timecat.data.write.write import write
 from timecat.errors import UserError
 
@@ -189,6 +189,10 @@ def test_a_group_file_that_does_not_fit_is_told_in_a_line(rooms, tmp_path, capsy
 def test_mixtures_that_make_no_sense_are_told(rooms, keys, words):
     with pytest.raises(UserError, match=words):
         ImageData(root=str(rooms), train="train.beton", **keys).split()
+
+
+def test_groups_are_found_by_name_before_number():
+    assert group_numbers(["out", 1, "1", 0, 7, "none"], ["1", "out", "in"]) == [1, 0, 0, 0, None, None]
 
 
 def test_plan_tells_what_weights_mean_and_how_often_images_repeat(rooms, digits, capsys):

@@ -146,6 +146,11 @@ class DataConfig:
         return self.mixture or {}
 
     @property
+    def component_files(self) -> dict[str, Path]:
+        """The file of each component."""
+        return {name: self.directory / str(each.train or self.train) for name, each in self.components.items()}
+
+    @property
     def shares(self) -> dict[str, float]:
         """Of each component, adding up to 1."""
         total = sum(component.weight for component in self.components.values())
@@ -165,13 +170,13 @@ class DataConfig:
     @property
     def training_files(self) -> list[Path]:
         """The training file, or those of the mixture's components; and the validation file."""
-        named = [component.train or self.train for component in self.components.values()] or [self.train]
-        return [self.directory / str(name) for name in dict.fromkeys([*named, self.val]) if name]
+        named = [path for split, path in self.files.items() if split != "test"]
+        return list(dict.fromkeys([*self.component_files.values(), *named]))
 
     @property
     def sources(self) -> dict[Path, str | None]:
         """Every file that is named, and what it is made from."""
         named = dict.fromkeys(self.files.values(), self.source)
-        for component in self.components.values():
-            named[self.directory / str(component.train or self.train)] = component.source or self.source
+        for name, path in self.component_files.items():
+            named[path] = self.components[name].source or self.source
         return named

@@ -12,12 +12,10 @@ from timecat.data.beton import Beton, read_beton
 from timecat.data.global_batch import batches_per_step, images_at_once
 from timecat.data.loader import BetonLoader
 from timecat.data.mixture import Mixture, read_mixture
-from timecat.data.split import stratified_split
+from timecat.data.split import SPLIT_SEED, stratified_split
 from timecat.data.views import MEAN_AND_STD, NORMALISATIONS, eval_view, train_view
 from timecat.errors import UserError
 from timecat.process import cores, in_slurm_step
-
-SPLIT_SEED = 0  # what is held out is the same for every member
 
 
 class ImageData(L.LightningDataModule):

@@ -3,6 +3,7 @@
 P = sum_j lambda_j P[j] of arXiv 2506.18221: component j is a file or groups of one, lambda_j its share of every epoch.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import pairwise
@@ -108,14 +109,13 @@ def read_mixture(data: DataConfig) -> tuple[Beton, Mixture]:
     Raises:
         UserError: a file is missing or damaged, a component has no image, or two have the same image.
     """
-    files = {data.directory / str(component.train or data.train) for component in data.components.values()}
-    betons = {path: read_beton(path) for path in sorted(files)}
+    betons = {path: read_beton(path) for path in sorted(set(data.component_files.values()))}
     starts = dict(zip(betons, np.cumsum([0, *(len(beton) for beton in betons.values())]).tolist(), strict=False))
     joined = join(list(betons.values()))
     owner, labels, first = np.full(len(joined), -1), joined.labels.copy(), 0
     rows = []
     for number, (name, component) in enumerate(data.components.items()):
-        path = data.directory / str(component.train or data.train)
+        path = data.component_files[name]
         mine = starts[path] + _rows(name, component, betons[path])
         if (owner[mine] >= 0).any():
             other = list(data.components)[int(owner[mine].max())]
@@ -130,30 +130,32 @@ def read_mixture(data: DataConfig) -> tuple[Beton, Mixture]:
 
 
 def _rows(name: str, component: ComponentConfig, beton: Beton) -> np.ndarray:
-    """The samples of a file that a component has."""
-    if component.groups is None:
-        return np.arange(len(beton))
-    return rows_of_groups(beton, component.groups, f"data.mixture.{name}")
-
-
-def rows_of_groups(beton: Beton, wanted: list[str | int], where: str) -> np.ndarray:
-    """The samples of these groups, by name or number, int64 ascending.
+    """The samples of a file that a component has, int64 ascending.
 
     Raises:
-        UserError: the file has no groups, or no image of one of them.
+        UserError: it has groups and the file has none, or the file has no image of one of them.
     """
+    if component.groups is None:
+        return np.arange(len(beton))
+    where = f"data.mixture.{name}"
     if beton.groups is None:
         raise UserError(f"{where}: {beton.path} has no groups; write it with `timecat write --groups`")
-    numbers = []
-    for group in wanted:
-        number = beton.group_names.index(str(group)) if str(group) in beton.group_names else group
-        if not isinstance(number, int) or not (beton.groups == number).any():
-            counts = np.bincount(beton.groups, minlength=len(beton.group_names))
-            known = ", ".join(known for known, count in zip(beton.group_names, counts, strict=True) if count)
-            raise UserError(f"{where}: {beton.path} has no image of the group {group!r}; it has {_short(known)}")
-        numbers.append(number)
-    return np.flatnonzero(np.isin(beton.groups, numbers))
+    numbers = group_numbers(component.groups, beton.group_names)
+    there = np.bincount(beton.groups, minlength=len(beton.group_names))
+    for group, number in zip(component.groups, numbers, strict=True):
+        if number is None or not there[number]:
+            known = ", ".join(known for known, count in zip(beton.group_names, there, strict=True) if count)
+            known = known if len(known) < 200 else f"{known[:200]}…"
+            raise UserError(f"{where}: {beton.path} has no image of the group {group!r}; it has {known}")
+    return np.flatnonzero(np.isin(beton.groups, np.array(numbers, dtype=np.int64)))
 
 
-def _short(words: str) -> str:
-    return words if len(words) < 200 else f"{words[:200]}…"
+def group_numbers(wanted: Sequence[str | int], names: Sequence[str]) -> list[int | None]:
+    """Of groups by name, or by number where no group has that name, the numbers; None of one that is not there."""
+
+    def number(group: str | int) -> int | None:
+        if str(group) in names:
+            return names.index(str(group))
+        return group if isinstance(group, int) and 0 <= group < len(names) else None
+
+    return [number(group) for group in wanted]

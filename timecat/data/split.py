@@ -4,6 +4,8 @@ import numpy as np
 
 from timecat.errors import UserError
 
+SPLIT_SEED = 0  # what is held out is the same for every member and every extractor
+
 
 def stratified_split(labels: np.ndarray, fraction: float, seed: int, name: str) -> tuple[np.ndarray, np.ndarray]:
     """Split the indices of `labels` in two, class by class.

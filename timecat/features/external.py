@@ -9,14 +9,12 @@ import numpy as np
 from timecat import files
 from timecat.config.features import SPLITS, FeaturesFile
 from timecat.config.section import suggestion
-from timecat.data.split import stratified_split
+from timecat.data.split import SPLIT_SEED, stratified_split
 from timecat.errors import UserError
 from timecat.features.arrays import open_features, open_whole_numbers
 from timecat.features.blocks import Block, ExternalCat
 from timecat.study.directory import Protocol, StudyDirectory, read_record
 from timecat.study.results import CatResult, Results, head_settings
-
-SPLIT_SEED = 0  # what is held out is the same for every extractor
 
 
 class ExternalFeatures:

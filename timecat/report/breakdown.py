@@ -6,6 +6,7 @@ import numpy as np
 
 from timecat import files
 from timecat.config.files import ProbeFile
+from timecat.data.mixture import group_numbers
 from timecat.errors import UserError
 from timecat.features.external import ExternalFeatures
 from timecat.heads.scores import DRAWS, interval
@@ -129,7 +130,7 @@ def _subgroups(
     component = np.full(len(labels), -1)
     for number, config in enumerate(components.values()):
         if groups is not None and config.groups is not None:
-            mine = [k for k, name in enumerate(group_names) if name in map(str, config.groups) or k in config.groups]
+            mine = [each for each in group_numbers(config.groups, group_names) if each is not None]
             component[np.isin(groups, mine)] = number
     return component, list(components)
 
