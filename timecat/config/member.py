@@ -14,6 +14,14 @@ Schedule = Literal["constant", "step", "linear", "cosine", "one_cycle"]
 BatchNormStatistics = Literal["recalibrate", "third_step"]
 
 SCHEDULES_WITHOUT_HORIZON = ("constant",)
+LAYERS: dict[Depth, tuple[int, ...]] = {  # blocks of each stage, by depth
+    10: (1, 1, 1, 1),
+    18: (2, 2, 2, 2),
+    34: (3, 4, 6, 3),
+    50: (3, 4, 6, 3),
+    101: (3, 4, 23, 3),
+    152: (3, 8, 36, 3),
+}
 BOTTLENECKS_FROM = 50  # depth: shallower networks have basic blocks
 EXPANSION = 4  # of a bottleneck's last convolution
 
@@ -106,6 +114,11 @@ class MemberConfig:
     def num_features(self) -> int:
         """Penultimate features."""
         return 8 * self.width * (EXPANSION if self.depth >= BOTTLENECKS_FROM else 1)
+
+    @property
+    def has_third_step(self) -> bool:
+        """Whether every third step takes one more forward pass, for BatchNorm's statistics."""
+        return self.optimizer == "schedule_free_adamw" and self.batch_norm == "third_step"
 
     def learning_rate(self, batch_size: int) -> float:
         """lr at this global batch."""

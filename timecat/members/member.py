@@ -48,7 +48,7 @@ class Member(L.LightningModule):
             channels_last(self.network)
         # a compiled forward, not a compiled module, whose state dict would have keys of its own
         self._compiled = torch.compile(self.network.forward) if config.compile else None
-        if config.optimizer == "schedule_free_adamw" and config.batch_norm == "third_step":
+        if config.has_third_step:
             keep_statistics(self.network)
         self.train_loss = nn.CrossEntropyLoss(label_smoothing=config.label_smoothing)
         self.loss_sum = torch.zeros(())  # since the last log step, kept on the device
@@ -64,7 +64,7 @@ class Member(L.LightningModule):
         images, labels, *_ = batch
         optimizer, parts = self._schedule_free(), self.trainer.accumulate_grad_batches
         part = batch_index % parts
-        if optimizer and self.config.batch_norm == "third_step" and self.trainer.global_step % 3 == 0:
+        if optimizer and self.config.has_third_step and self.trainer.global_step % 3 == 0:
             update_at(self.network, optimizer.averages(), images, part, parts)
         with part_of_step(self.network, part, parts):
             loss = self.train_loss(self(images), labels)

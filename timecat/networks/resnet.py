@@ -8,18 +8,10 @@ import torch
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 
-from timecat.config.member import BOTTLENECKS_FROM, Depth, Init, Stem
+from timecat.config.member import BOTTLENECKS_FROM, LAYERS, Depth, Init, Stem
 from timecat.errors import UserError
 from timecat.networks.ghost_batch_norm import GhostBatchNorm2d
 
-LAYERS = {
-    10: (1, 1, 1, 1),
-    18: (2, 2, 2, 2),
-    34: (3, 4, 6, 3),
-    50: (3, 4, 6, 3),
-    101: (3, 4, 23, 3),
-    152: (3, 8, 36, 3),
-}
 STEMS: dict[int, Stem] = {7: "imagenet", 3: "small"}  # by the side of the first kernel
 
 
