@@ -26,11 +26,11 @@ from PIL import Image
 from timecat.cluster.stop import Stop
 from timecat.config.read import split_arguments
 from timecat.data.write.write import write
-from timecat.members.batch_norm import update_at
 from timecat.members.checkpoint import Checkpoint
 from timecat.members.optim import ScheduleFreeAdamW, make_optimizer
 from timecat.members.progress_callback import ProgressCallback
 from timecat.members.trainer import StudyCLI
+from timecat.networks.batch_norm import update_at
 from timecat.study.directory import MemberDirectory
 from timecat.study.plan import MemberPlan
 from timecat.study.study import Study

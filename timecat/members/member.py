@@ -13,10 +13,10 @@ from timecat.config.member import MemberConfig
 from timecat.config.section import plain
 from timecat.data.datamodule import ImageData
 from timecat.errors import UserError
-from timecat.members.batch_norm import average_over_ranks, keep_statistics, part_of_step, recalibrate, update_at
 from timecat.members.ddp import leave_buffers_alone
 from timecat.members.metrics import ClassifierMetrics
 from timecat.members.optim import ScheduleFreeAdamW, make_optimizer, make_schedule
+from timecat.networks.batch_norm import average_over_ranks, keep_statistics, part_of_step, recalibrate, update_at
 from timecat.networks.resnet import channels_last, resnet
 
 

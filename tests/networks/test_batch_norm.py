@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from timecat.members.batch_norm import average_over_ranks, keep_statistics, norms, part_of_step, recalibrate, update_at
+from timecat.networks.batch_norm import average_over_ranks, keep_statistics, norms, part_of_step, recalibrate, update_at
 from timecat.networks.resnet import resnet
 
 STEPS = 300
