@@ -22,9 +22,9 @@ from timecat.cli import main
 from timecat.config.files import ProbeFile
 from timecat.data.beton import RAW, read_beton
 from timecat.data.write.beton_writer import BetonWriter
-from timecat.features.extract import load_backbone
 from timecat.features.parts import images_of
 from timecat.members.checkpoint import save_snapshot
+from timecat.networks.backbone import Weights, load_backbone
 from timecat.networks.resnet import ScaledResNet, resnet
 from timecat.study.study import Study
 
@@ -136,16 +136,16 @@ def test_each_image_goes_once_through_each_snapshot_in_each_view(tmp_path, digit
     change(tmp_path / "digits.yaml", "data", augment=bool(views))
     networks, original = [], timecat.features.extract.load_backbone
 
-    def load_backbone(path, device):
-        networks.append((path, original(path, device)))
+    def load_backbone(weights, device):
+        networks.append((weights, original(weights, device)))
         return networks[-1][1]
 
     monkeypatch.setattr(timecat.features.extract, "load_backbone", load_backbone)
     assert main(["probe", "--config", str(config)]) == 0
     assert sum(forwards) == 4 * ((TRAIN * views + HELD_OUT if views else TRAIN) + TEST)
     assert len(networks) == 4 * (views + 2 if views else 2)
-    for path, network in networks:
-        saved = torch.load(path, weights_only=True)
+    for weights, network in networks:
+        saved = torch.load(weights.path, weights_only=True)
         assert all(torch.equal(value, saved[key]) for key, value in network.state_dict().items())
     heads = results(config)["cats"]["cat4"]["repetitions"]["0"]["heads"]
     assert len({(head["lr"], head["weight_decay"]) for head in heads}) == 6
@@ -468,7 +468,7 @@ def test_backbones_in_bfloat16(probed, tmp_path, digits):
     assert main(["probe", "--config", str(config)]) == 0
     data = images_of(ProbeFile.read(str(tmp_path / "digits.yaml")))
     images, _, indices = next(iter(data.test_dataloader()))
-    network = load_backbone(tmp_path / "runs/s/member_0/snapshot_10.pt", torch.device("cpu"))
+    network = load_backbone(Weights(tmp_path / "runs/s/member_0/snapshot_10.pt", 64), torch.device("cpu"))
     with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
         expected = network.features(data.normalise(images)).float()
     features = [np.load(root / "runs/s/features/digits/test/member_0_10.npy") for root in (tmp_path, probed.parent)]

@@ -11,8 +11,8 @@ from tests.support.small_study import ONE_CYCLE, write_probe, write_study
 from timecat.cli import main
 from timecat.data.datamodule import ImageData
 from timecat.data.write.write import write
-from timecat.features.extract import load_backbone
 from timecat.heads.scores import interval
+from timecat.networks.backbone import Weights, load_backbone
 from timecat.report.breakdown import worst_interval
 
 PROBE = {"weight_decays": [1e-3]}
@@ -91,7 +91,8 @@ def test_own_heads_and_groups(dominoes, tmp_path, capsys):
     assert main(["run", config]) == 0
     directory = tmp_path / "runs" / "s"
     networks = [
-        load_backbone(directory / f"member_{seed}_20" / "snapshot_20.pt", torch.device("cpu")) for seed in (0, 1)
+        load_backbone(Weights(directory / f"member_{seed}_20" / "snapshot_20.pt", 64), torch.device("cpu"))
+        for seed in (0, 1)
     ]
     seen = ImageData(root=str(dominoes), train="val.beton", test="test.beton", view="small", resolution=28)
     probabilities, agree = [], []

@@ -36,7 +36,7 @@ def test_runs_without_horizon_share_snapshots():
         (80_000,),
     ]
     (cat2,) = (
-        [(plan.seed, step) for plan, step in cat.snapshots] for cat in table.seeded_cats() if cat.name == "cat2_0"
+        [(each.plan.seed, each.step) for each in cat.snapshots] for cat in table.seeded_cats() if cat.name == "cat2_0"
     )
     assert cat2 == [(0, 200_000), (1, 200_000)]
 
@@ -63,8 +63,8 @@ def test_repetitions_use_other_seeds_and_the_wide_control_its_own_runs():
     }
     plan = study(cats, repetitions=2)
     seeded = {cat.name: cat.snapshots for cat in plan.seeded_cats()}
-    assert [{member.seed for member, _ in seeded[f"cat2_{r}"]} for r in (0, 1)] == [{3, 4}, {5, 6}]
-    assert [(member.name, member.model.width) for member, _ in seeded["wide_1"]] == [("wide_5", 128)]
+    assert [{each.plan.seed for each in seeded[f"cat2_{r}"]} for r in (0, 1)] == [{3, 4}, {5, 6}]
+    assert [(each.plan.name, each.plan.model.width) for each in seeded["wide_1"]] == [("wide_5", 128)]
     assert plan.cats["cat1"].images == plan.cats["cat2"].images == 4000
     assert len({member.name for member in plan.members}) == len(plan.members) == 6
 
@@ -83,7 +83,7 @@ def test_a_mixed_cats_members_are_those_of_the_other_cats():
         },
     }
     plan = study(cats, unequal_because="a test", repetitions=2)
-    seeded = {cat.name: [member.name for member, _ in cat.snapshots] for cat in plan.seeded_cats()}
+    seeded = {cat.name: [each.plan.name for each in cat.snapshots] for cat in plan.seeded_cats()}
     assert seeded["mixed_0"] == ["wide_3", "member_3", "member_4", "mixed-2_3"]
     assert seeded["mixed_1"] == ["wide_7", "member_7", "member_8", "mixed-2_7"]
     assert plan.cats["mixed"].images == 4 * 20 * 100

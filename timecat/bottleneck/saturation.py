@@ -38,7 +38,7 @@ def saturation(study: Study, data: str | None = None) -> None:
         UserError: a member is not trained yet, or there is no such probe.
     """
     for probe in study.probes_named(data):
-        cats = [cat for cat in study.seeded_cats(probe.name) if cat.cat.head == "linear"]
+        cats = [cat for cat in study.seeded_cats(probe.name) if cat.cat.concatenates]
         found = _measure(study, probe, cats, read_held_out(study, probe, cats))
         directory = study.directory.probe(probe.name)
         write_record(directory.saturation(".json"), found)

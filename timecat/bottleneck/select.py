@@ -76,7 +76,13 @@ def select(study: Study, data: str | None = None, members: int | None = None) ->
     """
     for probe in study.probes_named(data):
         # direct training is what cats are compared with, not what one could choose for an unknown component
-        cats = [cat for cat in study.seeded_cats(probe.name) if cat.cat.head == "linear" and cat.cat.direct is None]
+        cats = [
+            cat
+            for cat in study.seeded_cats(probe.name)
+            if cat.cat.concatenates
+            and cat.cat.direct is None
+            and all(each.trained == (each,) for each in cat.snapshots)
+        ]
         found = _select(study, probe, cats, read_held_out(study, probe, cats), members or study.most_members)
         path = study.directory.probe(probe.name).selection
         write_record(path, found)
@@ -183,8 +189,8 @@ def _picks(pool: list[Snapshot], count: int) -> list[list[Snapshot]]:
 def _images(study: Study, snapshots: Sequence[Snapshot]) -> int:
     """Images that these were trained on; snapshots of one run are one training, to the last of them."""
     longest: dict[str, int] = {}
-    for plan, step in snapshots:
-        longest[plan.name] = max(longest.get(plan.name, 0), step)
+    for snapshot in snapshots:
+        longest[snapshot.plan.name] = max(longest.get(snapshot.plan.name, 0), snapshot.step)
     return sum(longest.values()) * study.batch_size
 
 

@@ -30,7 +30,7 @@ def members_table(
     states = [(plan, member_state(study, plan)) for plan in study.members]
     by_time = sorted(states, key=lambda pair: pair[1].time)
     finished = [plan.index for plan, state in by_time if state.state == "finished"]
-    share = sum(state.step for _, state in states) / study.steps
+    share = sum(state.step for _, state in states) / max(1, study.steps)
     title = f"{study.name}: {len(finished)} of {len(study.members)} members finished, {share:.0%} of the steps"
     header = ["member", "directory", "state", "step", "images/s", "loss", "ETA", *(["SLURM"] if tasks else [])]
     rows = []

@@ -23,6 +23,7 @@ LAYERS: dict[Depth, tuple[int, ...]] = {  # blocks of each stage, by depth
     152: (3, 8, 36, 3),
 }
 BOTTLENECKS_FROM = 50  # depth: shallower networks have basic blocks
+WIDTHS = range(8, 1025, 8)  # that are tried where a width is looked for
 EXPANSION = 4  # of a bottleneck's last convolution
 
 
@@ -91,8 +92,8 @@ class MemberConfig:
     steps: PositiveInt | None = None
 
     def __post_init__(self) -> None:
-        if self.width % 8:
-            raise UserError(f"model.width {self.width} must be a multiple of 8 (64 is the original)")
+        if self.width % WIDTHS.step:
+            raise UserError(f"model.width {self.width} must be a multiple of {WIDTHS.step} (64 is the original)")
         if self.optimizer == "schedule_free_adamw":
             if self.schedule != "constant":
                 raise UserError(f"model.schedule {self.schedule} contradicts schedule_free_adamw; use constant, or sgd")

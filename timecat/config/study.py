@@ -5,23 +5,33 @@ from typing import Any, Literal
 
 from timecat.config.types import NonNegativeFloat, NonNegativeInt, PositiveInt
 
-HeadKind = Literal["linear", "own"]
+HeadKind = Literal["linear", "own", "ensemble"]
+Projection = Literal["pca", "random"]
+Equal = Literal["parameters", "training_flops"]
+
+CONTROLS = ("short", "narrow", "wide", "soup", "ensemble")  # keys of a cat that name another one
 
 
 @dataclass(frozen=True)
 class AlikeConfig:
-    """Members of a cat that are alike; the keys as a cat has them."""
+    """Members of a cat that are alike; the keys as a cat has them.
 
-    members: PositiveInt
+    Args:
+        first: the place of the first one's seed among the repetition's, from 0: with {first: 0, steps: 100} and
+            {first: 0, steps: 200} snapshots of one run. By default a kind's members take one seed after the other.
+    """
+
+    members: PositiveInt = 1
     steps: PositiveInt | None = None
     images: PositiveInt | None = None
     model: dict[str, Any] = field(default_factory=dict)
     data: dict[str, Any] = field(default_factory=dict)
+    first: NonNegativeInt | None = None
 
 
 @dataclass(frozen=True)
 class CatConfig:
-    """One cat: members that are alike, or several kinds of them.
+    """One cat: members that are alike, several kinds of them, networks from elsewhere, or a control of another cat.
 
     Args:
         members: number of members whose features are concatenated.
@@ -30,9 +40,24 @@ class CatConfig:
         model: what its members' `model` section has otherwise, such as {width: 128}.
         data: what its members' `data` section has otherwise, such as {mixture: {digits: {weight: 1}}}.
         of: a cat whose members differ in model, data or length: each kind with the keys above, instead of them.
+        snapshots: steps of one run, whose snapshots are its members, instead of all these keys.
+        weights: files of networks that were trained elsewhere, or in another study, instead of all these keys; ResNets
+            as the model section says, with `model` here, or of a backbone.
+        backbone: whose weights these are: torchvision:NAME, or timm:NAME where timm is installed.
+        features: of such a backbone, each.
+        short: control: one member as long as those of the cat of this name.
+        narrow: control: as many members as this cat, so narrow that all together are one of the baseline at inference.
+        wide: control: one member of this cat's parameters, as long as the baseline's.
+        equal: of `wide`: its parameters and the baseline's images, or as many steps as take the baseline's
+            training_flops.
+        soup: control: the mean of this cat's weights as one network (arXiv 2203.05482), its BatchNorm statistics
+            computed anew.
+        ensemble: control: a head on each member of this cat, their probabilities averaged, instead of one on all.
+        project: a linear map takes its features to so many, before the head; to all of them where there are no more.
+        projection: `pca` of the training images' features, or `random`.
         probes: names of the data sets that it is probed on; all where not given.
         head: `linear` on the frozen features, or `own`: the members' own classifiers as they were trained, their
-            probabilities averaged.
+            probabilities averaged; `ensemble` as the key of this name.
     """
 
     members: PositiveInt | None = None
@@ -41,6 +66,18 @@ class CatConfig:
     model: dict[str, Any] = field(default_factory=dict)
     data: dict[str, Any] = field(default_factory=dict)
     of: list[dict[str, Any]] | None = None
+    snapshots: list[PositiveInt] | None = None
+    weights: list[str] | None = None
+    backbone: str | None = None
+    features: PositiveInt | None = None
+    short: str | None = None
+    narrow: str | None = None
+    wide: str | None = None
+    equal: Equal = "parameters"
+    soup: str | None = None
+    ensemble: str | None = None
+    project: PositiveInt | None = None
+    projection: Projection = "pca"
     probes: list[str] | None = None
     head: HeadKind = "linear"
 

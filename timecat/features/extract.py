@@ -14,7 +14,6 @@ from concurrent.futures import Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,8 +26,9 @@ from timecat.data.datamodule import ImageData
 from timecat.errors import UserError
 from timecat.features.file import FeatureFile
 from timecat.features.parts import Part, images_of, parts
-from timecat.networks.resnet import ScaledResNet, channels_last, resnet_from_state
-from timecat.networks.weights import read_weights
+from timecat.features.projection import Projected, Projections
+from timecat.features.soup import make_soup
+from timecat.networks.backbone import Weights, load_backbone
 from timecat.process import PARENT, cores, die_with_parent
 from timecat.progress_bar import bar
 from timecat.study.plan import Snapshot
@@ -42,7 +42,7 @@ class Work:
 
     rank: int
     part: Part
-    snapshots: tuple[Path, ...]
+    snapshots: tuple[Weights, ...]
     arrays: tuple[FeatureFile, ...]
     shards: list[int]
     device: str
@@ -61,6 +61,7 @@ class FeatureStore:
         self.study, self.probe, self.name, self.config = study, probe, probe.name, probe.probe
         self.data, self.devices = images_of(probe), devices
         self.parts = parts(self.data, self.config.views)
+        self._projections = Projections(self)
         self._keys = {part.name: self._key_of(part) for part in self.parts.values()}
 
     def _key_of(self, part: Part) -> dict[str, Any]:
@@ -97,23 +98,24 @@ class FeatureStore:
         return {"weights": self.weights(snapshot), **self._keys[part.name]}
 
     def weights(self, snapshot: Snapshot) -> str:
-        """The hash of a snapshot's file.
+        """What tells a snapshot's weights from all others.
 
         Raises:
             UserError: it is not finished.
         """
-        directory = self.study.directory.member(snapshot.plan.name)
-        digest = directory.hashes().get(snapshot.step)
+        digest = self.study.digest(snapshot)
         if digest is None:
-            raise UserError(f"{directory.snapshot(snapshot.step)}: not trained yet; run `timecat fit` first")
+            raise UserError(f"{self.study.snapshot_path(snapshot)}: not trained yet; run `timecat fit` first")
         return digest
 
     def array(self, part: Part, snapshot: Snapshot) -> FeatureFile:
         path = self.study.directory.feature_file(self.name, part.name, snapshot.name)
         return FeatureFile(path, self.key(part, snapshot), len(part.indices), snapshot.width, self.config.storage)
 
-    def load(self, part: Part, snapshot: Snapshot) -> Tensor:
-        """The memory-mapped features (images, width) of one member."""
+    def load(self, part: Part, snapshot: Snapshot | Projected) -> Tensor:
+        """The memory-mapped features (images, width) of one member; or what a map leaves of a cat's, in memory."""
+        if isinstance(snapshot, Projected):
+            return self._projections.apply(part, snapshot)
         return self.array(part, snapshot).load()
 
     def extract(self, snapshots: list[Snapshot]) -> int:
@@ -134,15 +136,22 @@ class FeatureStore:
         wanted = {snapshot.name: snapshot for arrays in missing.values() for snapshot, _ in arrays}
         if not wanted:
             return 0
-        for plan, step in wanted.values():
-            self.study.directory.member(plan.name).verify(step)
+        for snapshot in wanted.values():
+            for each in snapshot.trained:
+                self.study.directory.member(each.plan.name).verify(each.step)
+            if snapshot.soup:
+                make_soup(self.study, snapshot, torch.device(self.devices[0]))
         self._check_disk([array for arrays in missing.values() for _, array in arrays])
         return self._extract(
             [
-                (self.parts[name], [(self.study.snapshot_path(snapshot), array) for snapshot, array in arrays])
+                (self.parts[name], [(self._file(snapshot), array) for snapshot, array in arrays])
                 for name, arrays in missing.items()
             ]
         )
+
+    def _file(self, snapshot: Snapshot) -> Weights:
+        backbone = snapshot.elsewhere.backbone if snapshot.elsewhere else None
+        return Weights(self.study.snapshot_path(snapshot), snapshot.width, backbone)
 
     def _check_disk(self, arrays: list[FeatureFile]) -> None:
         directory = self.study.directory.features
@@ -155,19 +164,19 @@ class FeatureStore:
                 "make room, or choose another study.root or probe.storage"
             )
 
-    def _extract(self, missing: list[tuple[Part, list[tuple[Path, FeatureFile]]]]) -> int:
+    def _extract(self, missing: list[tuple[Part, list[tuple[Weights, FeatureFile]]]]) -> int:
         count, works = len(self.devices), []
         room = self.config.memory_gb * 1e9
         for part, queue in missing:
             while queue:
-                sizes = np.cumsum([path.stat().st_size for path, _ in queue])
+                sizes = np.cumsum([file.path.stat().st_size for file, _ in queue])
                 fit = max(1, int((sizes <= room).sum()))  # members that are on a device at once
-                (paths, arrays), queue = zip(*queue[:fit], strict=True), queue[fit:]
+                (found, arrays), queue = zip(*queue[:fit], strict=True), queue[fit:]
                 for array in arrays:
                     array.begin()
                 shards = sorted({shard for array in arrays for shard in array.missing()})
                 works += [
-                    Work(rank, part, paths, arrays, shards[rank::count], self.devices[rank], self.config)
+                    Work(rank, part, found, arrays, shards[rank::count], self.devices[rank], self.config)
                     for rank in range(count)
                 ]
         arrays = [array for work in works if work.rank == 0 for array in work.arrays]
@@ -181,7 +190,7 @@ class FeatureStore:
                 self._in_processes(works, advance)
         for array in arrays:
             array.finish()
-        snapshots, seconds = len({path for _, queue in missing for path, _ in queue}), time.monotonic() - started
+        snapshots, seconds = len({file for _, queue in missing for file, _ in queue}), time.monotonic() - started
         say(f"features of {self.name}: {images:,} forward passes of {snapshots} snapshots in {seconds:,.0f} s")
         return images
 
@@ -244,7 +253,7 @@ def compute(work: Work, data: ImageData, advance: Callable[[int], None]) -> None
     device = torch.device(work.device)
     if not work.shards:
         return
-    networks = [load_backbone(path, device) for path in work.snapshots]
+    networks = [load_backbone(file, device) for file in work.snapshots]
     forwards: list[Callable[[Tensor], Tensor]] = [network.features for network in networks]
     if work.config.compile:
         forwards = [torch.compile(forward) for forward in forwards]
@@ -268,12 +277,5 @@ def compute(work: Work, data: ImageData, advance: Callable[[int], None]) -> None
                 why = "the member diverged: train it with a lower model.lr in another study"
                 if torch.isfinite(torch.cat(features)).all():
                     why = "they are too large for float16: set probe.storage to bfloat16"
-                raise UserError(f"{work.snapshots[index]}: its features are not finite; {why}")
+                raise UserError(f"{work.snapshots[index].path}: its features are not finite; {why}")
             work.arrays[index].write(shard, stored.cpu())
-
-
-def load_backbone(path: Path, device: torch.device) -> ScaledResNet:
-    """A snapshot's network, frozen, in eval mode and channels_last."""
-    network = resnet_from_state(read_weights(path), str(path)).to(device)
-    channels_last(network)
-    return network.eval().requires_grad_(False)

@@ -16,6 +16,7 @@ from timecat.config.files import ProbeFile
 from timecat.errors import UserError
 from timecat.features.extract import FeatureStore
 from timecat.features.parts import images_of
+from timecat.features.projection import projected
 from timecat.heads.own_head import own_heads
 from timecat.heads.passes import Passes
 from timecat.heads.protocols import ChosenHead, choose
@@ -29,6 +30,7 @@ from timecat.study.results import (
     Results,
     head_settings,
     image_settings,
+    projection_of,
     read_results,
     result_of,
 )
@@ -82,7 +84,10 @@ def _probe_data_set(study: Study, probe: ProbeFile, protocol: Protocol) -> None:
     store.extract(list(snapshots.values()))
     directory = study.directory.probe(probe.name)
     keys = {
-        cat.name: _hash([store.key(part, snapshot) for part in store.parts.values() for snapshot in cat.snapshots])
+        cat.name: _hash(
+            [store.key(part, snapshot) for part in store.parts.values() for snapshot in cat.snapshots]
+            + projection_of(cat)
+        )
         for cat in wanted
     }
     results = _begin(study, store, protocol)
@@ -96,18 +101,26 @@ def _probe_data_set(study: Study, probe: ProbeFile, protocol: Protocol) -> None:
         or cat.name not in predictions
     ]
     passes = Passes(store, keys, torch.device(on[0]), directory, study.checkpoint_minutes)
-    own, fitted = ([cat for cat in left if (cat.cat.head == "own") is is_own] for is_own in (True, False))
-    for cat, chosen in chain(own_heads(passes, study, own), choose(passes, protocol, fitted) if fitted else ()):
+    by_head = {head: [cat for cat in left if cat.cat.head == head] for head in ("own", "linear")}
+    fitted = {cat.name: cat for cat in by_head["linear"]}
+    for cat, chosen in chain(
+        own_heads(passes, study, by_head["own"]),
+        (
+            (fitted[cat.name], chosen)
+            for cat, chosen in (choose(passes, protocol, [*map(projected, fitted.values())]) if fitted else ())
+        ),
+    ):
         predictions |= {"labels": labels, cat.name: chosen.predicted, f"{cat.name}_top5": chosen.in_top5}
         predictions |= store.groups(store.parts["test"])
         probed: CatResult = {
             "key": keys[cat.name],
             "head": cat.cat.head,
             "weights": [store.weights(snapshot) for snapshot in cat.snapshots],
-            "seeds": [snapshot.plan.seed for snapshot in cat.snapshots],
+            "seeds": [snapshot.plan.seed for snapshot in cat.trained],
             "steps": cat.cat.steps,
             "snapshots": [snapshot.name for snapshot in cat.snapshots],
             "features": cat.features,
+            "projection": projection_of(cat),
             **result_of_head(chosen, labels, probe.model.num_classes),
         }
         of_cat = results["cats"].setdefault(cat.cat.name, {"members": 0, "steps": 0, "repetitions": {}})

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import safetensors.torch
 import torch
 from torch import Tensor
 
@@ -21,13 +22,33 @@ DOWNSAMPLE = {"downsample.conv.": "downsample.0.", "downsample.bn.": "downsample
 def read_weights(path: str | Path) -> dict[str, Tensor]:
     """Read the weights of a ResNet onto the CPU, under torchvision's keys.
 
-    Takes plain state dicts and checkpoints of torchvision, timm, Lightning, AlgoPerf and the public Time-Cat code.
-    Nothing but tensors and plain containers is unpickled.
+    Takes plain state dicts and checkpoints of torchvision, timm, Lightning, AlgoPerf and the public Time-Cat code, and
+    files of safetensors. Nothing but tensors and plain containers is unpickled.
 
     Raises:
         UserError: no such file, no weights in it, weights in the middle of schedule-free training, or not one network.
     """
+    return torchvision_keys(_read(path), str(path))
+
+
+def read_state(path: str | Path) -> dict[str, Tensor]:
+    """Read the weights of any network onto the CPU, under its own keys; files as `read_weights` takes them.
+
+    Raises:
+        UserError: as `read_weights`.
+    """
+    return _state_dict(_read(path), str(path))
+
+
+def _read(path: str | Path) -> Any:
+    """What a file holds, tensors on the CPU.
+
+    Raises:
+        UserError: no such file, no weights in it, or weights in the middle of schedule-free training.
+    """
     try:
+        if Path(path).suffix == ".safetensors":
+            return safetensors.torch.load_file(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise UserError(f"{path}: no such snapshot; train it with `timecat fit`, or mend model.snapshots") from None
@@ -39,13 +60,15 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
         ) from None
     except Exception as error:
         why = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UserError(f"{path}: cannot be read as weights ({why:.80}); it must be saved by torch.save") from None
+        raise UserError(
+            f"{path}: cannot be read as weights ({why:.80}); it must be saved by torch.save, or as .safetensors"
+        ) from None
     if _is_schedule_free_training(content):
         raise UserError(
             f"{path}: holds the weights at which schedule-free takes gradients, not their average; "
             "take the snapshot_<step>.pt beside it"
         )
-    return torchvision_keys(content, str(path))
+    return content
 
 
 def torchvision_keys(content: Any, name: str) -> dict[str, Tensor]:
@@ -57,15 +80,7 @@ def torchvision_keys(content: Any, name: str) -> dict[str, Tensor]:
     Raises:
         UserError: there is no state dict, or it is that of several networks.
     """
-    for section in SECTIONS:
-        if isinstance(content, Mapping) and isinstance(content.get(section), Mapping):
-            content = content[section]
-    if not isinstance(content, Mapping) or not content:
-        raise UserError(f"{name}: holds no state dict; save model.state_dict()")
-    for key, value in content.items():
-        if not isinstance(key, str) or not isinstance(value, Tensor):
-            raise UserError(f"{name}: {key!r} is no tensor, so this is no state dict; save model.state_dict()")
-    state = dict(content)
+    state = _state_dict(content, name)
     while prefix := _wrapper(state):
         beside = [key for key in state if not key.startswith(prefix)]  # such as metrics: no part of the network
         if any(key.endswith("conv1.weight") for key in beside):
@@ -74,6 +89,18 @@ def torchvision_keys(content: Any, name: str) -> dict[str, Tensor]:
     for theirs, ours in DOWNSAMPLE.items():
         state = {key.replace(theirs, ours): value for key, value in state.items()}
     return state
+
+
+def _state_dict(content: Any, name: str) -> dict[str, Tensor]:
+    for section in SECTIONS:
+        if isinstance(content, Mapping) and isinstance(content.get(section), Mapping):
+            content = content[section]
+    if not isinstance(content, Mapping) or not content:
+        raise UserError(f"{name}: holds no state dict; save model.state_dict()")
+    for key, value in content.items():
+        if not isinstance(key, str) or not isinstance(value, Tensor):
+            raise UserError(f"{name}: {key!r} is no tensor, so this is no state dict; save model.state_dict()")
+    return dict(content)
 
 
 def _wrapper(state: dict[str, Tensor]) -> str | None:

@@ -16,7 +16,7 @@ def picture(study: Study, content: Report, kind: str) -> bytes:
     Top-1 stands against the number of members, cats of another kind or budget as stars; where there are many of these,
     each cat has a row.
     """
-    budget = content["cats"][content["baseline"]]["images"]
+    budget = content["cats"][content["baseline"]]["images"] or 1  # not known of networks from elsewhere
     shown = {name: row for name, row in content["cats"].items() if row["direct"] is None}
     stars = {
         name: name if share == 1 else f"{name}, {share:.3g} x the images"

@@ -14,19 +14,18 @@ from timecat.terminal import duration, print_table, say
 
 def plan(study: Study, images_per_sec: float | None = None, nodes: int = 1, devices: int | None = None) -> None:
     """Print the study's cats with their budgets, and its members with their snapshots, on so many devices each."""
-    baseline = study.cats[study.baseline].images
     counts = [(data, train_images(data)) for data in study.all_data]
     images = {plan.index: next(count for data, count in counts if data == plan.data) for plan in study.members}
-    images_of = {cat.cat.name: images[cat.snapshots[0].plan.index] for cat in study.seeded_cats()}
+    images_of = {cat.cat.name: images[cat.trained[0].plan.index] for cat in study.seeded_cats() if cat.trained}
     cats = [
         [
             cat.name,
             str(cat.members),
             " + ".join(f"{each.steps:,}" for each in cat.of),
             f"{cat.total_steps:,}",
-            f"{cat.images:,}",
-            _epochs(cat.steps * study.batch_size, images_of[cat.name]),
-            f"{cat.images / baseline:.3f}",
+            f"{cat.images:,}" if cat.images else "?",
+            _epochs(cat.steps * study.batch_size, images_of.get(cat.name)),
+            f"{share:.3f}" if (share := study.share(cat)) else "?",
         ]
         for cat in study.cats.values()
     ]
@@ -49,7 +48,8 @@ def plan(study: Study, images_per_sec: float | None = None, nodes: int = 1, devi
         members.append([str(member.index), member.name, str(member.seed), f"{seen:,}", epochs, *cost, snapshots])
     hours = ["GPU-hours"] if images_per_sec else []
     header = ["member", "directory", "seed", "images", "epochs", *hours, "snapshots at step"]
-    print_table("members to train", header, members, left=["directory", "snapshots at step"])
+    if members:
+        print_table("members to train", header, members, left=["directory", "snapshots at step"])
     total = study.steps * study.batch_size
     say(f"{study.steps:,} steps in all, {total:,} images")
     devices = devices or study.trainer.devices_per_member
@@ -101,7 +101,7 @@ def _probe_plan(study: Study, probe: ProbeFile) -> str:
 
 
 def _longest(study: Study) -> int:
-    return max(member.steps for member in study.members) * study.batch_size
+    return max((member.steps for member in study.members), default=0) * study.batch_size
 
 
 def train_images(data: DataConfig) -> int | None:

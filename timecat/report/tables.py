@@ -71,7 +71,7 @@ def cells(study: Study, content: Report) -> tuple[list[str], list[list[str]]]:
     rows = []
     for cat in study.cats.values():
         row = content["cats"][cat.name]
-        cells = [cat.name, cat.budget, f"{cat.images:,}", str(row["features"] or "")]
+        cells = [cat.name, cat.budget, f"{cat.images:,}" if cat.images else "?", str(row["features"] or "")]
         for name in names:
             value = row["acc1"].get(name)
             if value is None:
@@ -136,8 +136,9 @@ def notes(study: Study, content: Report) -> list[str]:
     lines += [f"{', '.join(names)}: {what}" for what, names in different.items()]
     baseline: Cat = study.cats[study.baseline]
     for cat in study.cats.values():
-        if cat.direct is None and not 1 / TOLERANCE <= cat.images / baseline.images <= TOLERANCE:
-            lines.append(f"{cat.name}: {cat.images / baseline.images:.3g} times the images of {baseline.name}")
+        share = study.share(cat)
+        if cat.direct is None and share and not 1 / TOLERANCE <= share <= TOLERANCE:
+            lines.append(f"{cat.name}: {share:.3g} times the images of {baseline.name}")
     for name, value in content["cats"][baseline.name]["acc1"].items():
         if len(value["values"]) > 1:
             lines.append(

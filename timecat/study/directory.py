@@ -2,6 +2,7 @@
 
 member_<seed>…/  snapshot_<step>.pt, last.ckpt, previous.ckpt, recipe.json, progress.json, done.json, lock
 features/<data>/<part>/<member>_<step>.npy and .json
+soups/           means of members' weights
 probe/<data>/    results.json, predictions.npz, lock
 launch/          the scripts that were submitted, jobs, lock
 logs/            fit_<member>.log, probe_<place in study.probes>.log, report.log
@@ -208,6 +209,10 @@ class StudyDirectory:
     @property
     def features(self) -> Path:
         return self.path / "features"
+
+    def soup(self, name: str, digest: str) -> Path:
+        """A mean of weights, by what they are."""
+        return self.path / "soups" / f"{name}_{digest[:16]}.pt"
 
     def feature_file(self, data: str, part: str, snapshot: str) -> Path:
         return self.features / data / part / f"{snapshot}.npy"

@@ -1,11 +1,12 @@
 """What a study's plan is made of: cats, the training runs of their members, and the snapshots that they share."""
 
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import Any
 
 from timecat.config.data import DataConfig
 from timecat.config.member import MemberConfig
-from timecat.config.study import HeadKind
+from timecat.config.study import HeadKind, Projection
 
 
 @dataclass(frozen=True)
@@ -14,12 +15,14 @@ class Alike:
 
     Attributes:
         model, data: what they have otherwise than the config's sections.
+        first: the place of its first member's seed among the repetition's; None goes on from those before.
     """
 
     members: int
     steps: int
     model: dict[str, Any] = field(default_factory=dict)
     data: dict[str, Any] = field(default_factory=dict)
+    first: int | None = None
 
     @property
     def different(self) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -31,12 +34,17 @@ class Cat:
     """A cat with its budget worked out.
 
     Attributes:
-        of: its members, in their order.
-        images: training images of all members together.
+        of: its members, in their order; none of networks that were trained elsewhere.
+        images: training images of all members together; 0 where nobody knows.
         probes: the data sets that it is probed on; None for all.
         head: what classifies.
         direct: the component of the mixture that it is trained on alone, where `study.direct` made it.
         of_share: trained with the component's share of the images only.
+        elsewhere: networks that were trained elsewhere, instead of members.
+        soup: one network, whose weights are the mean of the members'.
+        project: features that a linear map leaves of the members'; None for all.
+        projection: how the map is made.
+        control: what it is a control of, in words.
     """
 
     name: str
@@ -46,41 +54,107 @@ class Cat:
     head: HeadKind = "linear"
     direct: str | None = None
     of_share: bool = False
+    elsewhere: tuple["Elsewhere", ...] = ()
+    soup: bool = False
+    project: int | None = None
+    projection: Projection = "pca"
+    control: str = ""
 
     @property
     def members(self) -> int:
-        return sum(each.members for each in self.of)
+        return sum(each.members for each in self.of) or len(self.elsewhere)
 
     @property
     def steps(self) -> int:
         """Of its longest member."""
-        return max(each.steps for each in self.of)
+        return max((each.steps for each in self.of), default=0)
 
     @property
     def total_steps(self) -> int:
-        return sum(each.members * each.steps for each in self.of)
+        return total_steps(self.of)
+
+    @property
+    def concatenates(self) -> bool:
+        """Whether one head reads all its members' features as they are."""
+        return self.head == "linear" and self.project is None
 
     @property
     def model(self) -> dict[str, Any]:
         """What all its members have otherwise than the config's model section."""
-        return self.of[0].model if len(self.of) == 1 else {}
+        return self.of[0].model if self.of and all(each.model == self.of[0].model for each in self.of) else {}
+
+    @property
+    def of_one_run(self) -> bool:
+        """Whether its members are snapshots of one run."""
+        kinds = [(each.different, place) for each, place in places(self.of)]
+        return len(kinds) > 1 and all(kind == kinds[0] for kind in kinds)
 
     @property
     def budget(self) -> str:
         """Members and steps in words, such as 2 x 100 + 1 x 200."""
+        if self.elsewhere:
+            return f"{self.members} from elsewhere"
+        if self.of_one_run:
+            return f"1 run at {', '.join(f'{each.steps:,}' for each in self.of)}"
         return " + ".join(f"{each.members} x {each.steps:,}" for each in self.of)
 
     @property
     def difference(self) -> str:
-        """What its members have otherwise than the config's sections, in words; empty where nothing."""
-        words = [_words(*each.different) for each in self.of]
-        if len(words) == 1:
-            return words[0]
-        sizes = (f"{each.members} x {each.steps:,}" for each in self.of)
-        return " + ".join(f"{size} {what}".rstrip() for size, what in zip(sizes, words, strict=True))
+        """What it has otherwise than members of the config's sections and one head on all features, in words."""
+        words = [self.control] if self.control else []
+        words += [f"{self.projection} of its features to {self.project:,}"] if self.project else []
+        members = [_words(*each.different) for each in self.of]
+        if len(set(members)) <= 1:
+            words += [what for what in members[:1] if what]
+        else:
+            sizes = (f"{each.members} x {each.steps:,}" for each in self.of)
+            words.append(" + ".join(f"{size} {what}".rstrip() for size, what in zip(sizes, members, strict=True)))
+        return "; ".join(words)
 
     def is_probed_on(self, data: str) -> bool:
         return self.probes is None or data in self.probes
+
+
+@dataclass(frozen=True)
+class Elsewhere:
+    """A network that was trained elsewhere.
+
+    Attributes:
+        file: its weights.
+        backbone: whose they are, such as torchvision:vit_b_16; None of a ResNet as the model section says.
+        features: of such a backbone.
+        model: of such a ResNet, which the file is checked against.
+    """
+
+    file: Path
+    backbone: str | None
+    features: int | None
+    model: MemberConfig
+    data: DataConfig
+
+
+def places(of: tuple[Alike, ...]) -> list[tuple[Alike, int]]:
+    """Each member, and the place of its seed among the repetition's.
+
+    Those of a kind take one after the other, so that a mixed cat's members are those of the other cats.
+    """
+    found: list[tuple[Alike, int]] = []
+    for each in of:
+        taken = [place for other, place in found if other.different == each.different]
+        first = max(taken, default=-1) + 1 if each.first is None else each.first
+        found += [(each, place) for place in range(first, first + each.members)]
+    return found
+
+
+def total_steps(of: tuple[Alike, ...]) -> int:
+    """Optimiser steps that members take; snapshots of one run are one training, to the last of them."""
+    members = places(of)
+    runs = [  # of each run its steps, at the first of its snapshots
+        [other.steps for other, at in members if at == place and other.different == each.different]
+        for number, (each, place) in enumerate(members)
+        if not any(at == place and other.different == each.different for other, at in members[:number])
+    ]
+    return sum(map(max, runs))
 
 
 def _words(model: dict[str, Any], data: dict[str, Any]) -> str:
@@ -129,20 +203,36 @@ class MemberPlan:
         return self.snapshots[-1]
 
 
-class Snapshot(NamedTuple):
-    """A member's weights at a step."""
+@dataclass(frozen=True)
+class Snapshot:
+    """A network whose weights lie in a file: a member at a step, the mean of several such, or one from elsewhere.
+
+    Attributes:
+        plan: the run that it is of; of one from elsewhere what stands for it.
+        soup: the snapshots whose weights it is the mean of.
+        elsewhere: what it is, where it was not trained by the study.
+    """
 
     plan: MemberPlan
     step: int
+    soup: tuple["Snapshot", ...] = ()
+    elsewhere: Elsewhere | None = None
 
     @property
     def name(self) -> str:
-        return f"{self.plan.name}_{self.step}"
+        """Of its features' files."""
+        return self.plan.name if self.soup or self.elsewhere else f"{self.plan.name}_{self.step}"
 
     @property
     def width(self) -> int:
         """Its features."""
-        return self.plan.model.num_features
+        given = self.elsewhere.features if self.elsewhere else None
+        return given or self.plan.model.num_features
+
+    @property
+    def trained(self) -> tuple["Snapshot", ...]:
+        """The snapshots of the study's own runs that it needs."""
+        return self.soup or (() if self.elsewhere else (self,))
 
 
 @dataclass(frozen=True)
@@ -159,5 +249,15 @@ class SeededCat:
 
     @property
     def features(self) -> int:
+        """Of all its members, or what a projection leaves of them."""
+        return min(self.cat.project or self.all_features, self.all_features)
+
+    @property
+    def all_features(self) -> int:
         """Of all its members."""
         return sum(snapshot.width for snapshot in self.snapshots)
+
+    @property
+    def trained(self) -> tuple[Snapshot, ...]:
+        """The snapshots of the study's own runs that it needs, in their order."""
+        return tuple(each for snapshot in self.snapshots for each in snapshot.trained)

@@ -71,7 +71,8 @@ class CatResult(ChosenResult):
         seeds: of its members.
         steps: of its longest member.
         snapshots: their names, in the cat's order.
-        features: their number.
+        features: their number, behind the projection where there is one.
+        projection: how and to how many features; empty without one.
     """
 
     key: str
@@ -81,6 +82,7 @@ class CatResult(ChosenResult):
     steps: int
     snapshots: NotRequired[list[str]]
     features: int
+    projection: NotRequired[list[str]]
 
 
 class CatResults(TypedDict):
@@ -257,19 +259,24 @@ def result_of(study: Study, results: Results | None, wanted: SeededCat) -> CatRe
     result = results["cats"][wanted.cat.name]["repetitions"].get(str(wanted.repetition))
     if result is None:
         return None
-    if result["steps"] != wanted.cat.steps or result["seeds"] != [snapshot.plan.seed for snapshot in wanted.snapshots]:
+    if result["steps"] != wanted.cat.steps or result["seeds"] != [snapshot.plan.seed for snapshot in wanted.trained]:
         return None
     names = [snapshot.name for snapshot in wanted.snapshots]
-    if result.get("head", "linear") != wanted.cat.head:
+    if result.get("head", "linear") != wanted.cat.head or result.get("projection", []) != projection_of(wanted):
         return None
     if result.get("snapshots", names) != names:  # not of earlier versions, where all had the same steps
         return None
     weights = result.get("weights")  # not in version 1
     if weights is not None:
-        now = [study.directory.member(plan.name).hashes().get(step) for plan, step in wanted.snapshots]
+        now = [study.digest(snapshot) for snapshot in wanted.snapshots]
         if any(digest not in (None, before) for digest, before in zip(now, weights, strict=True)):
             return None
     return result
+
+
+def projection_of(cat: SeededCat) -> list[str]:
+    """How a cat's features are projected, and to how many; empty where they are not."""
+    return [cat.cat.projection, str(cat.features)] if cat.features < cat.all_features else []
 
 
 def count_probed(study: Study, probe: ProbeFile, protocol: Protocol = "heldout") -> tuple[int, int]:

@@ -79,12 +79,8 @@ def read_saturation(study: Study, probe: ProbeFile) -> Saturation | None:
     found = cast(Saturation | None, read_record(study.directory.probe(probe.name).saturation(".json")))
     if found is None:
         return None
-    cats = [cat for cat in study.seeded_cats(probe.name) if cat.cat.head == "linear"]
-    now = {
-        snapshot.name: study.directory.member(snapshot.plan.name).hashes().get(snapshot.step)
-        for cat in cats
-        for snapshot in cat.snapshots
-    }
+    cats = [cat for cat in study.seeded_cats(probe.name) if cat.cat.concatenates]
+    now = {snapshot.name: study.digest(snapshot) for cat in cats for snapshot in cat.snapshots}
     same = found["weights"] == now and {cat.cat.name for cat in cats} == set(found["cats"]) - {found["random"]}
     return found if same else None
 

@@ -7,19 +7,21 @@ run belongs to one length and nothing is shared.
 """
 
 import dataclasses
+import hashlib
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from timecat import files
 from timecat.config.data import DataConfig
 from timecat.config.files import MAX_SEED, ProbeFile, StudyFile
 from timecat.config.member import MemberConfig
 from timecat.config.section import suggestion
 from timecat.errors import UserError
-from timecat.study.cats import direct_cats, make_cat
+from timecat.study.cats import direct_cats, make_cats
 from timecat.study.directory import StudyDirectory
-from timecat.study.plan import Cat, MemberPlan, SeededCat, Snapshot, has_horizon
+from timecat.study.plan import Cat, Elsewhere, MemberPlan, SeededCat, Snapshot, has_horizon, places
 
 TOLERANCE = 1.125  # the paper's own: its baseline gets 450k steps where the cats get 400k
 SET_BY_THE_STUDY = {"max_steps": -1, "max_epochs": None, "max_time": None, "default_root_dir": None, "logger": None}
@@ -74,7 +76,7 @@ class Study:
         self.batch_size = self.data.batch_size
         if not file.study.cats:
             raise UserError("study.cats names no cat; add one, such as cat5: {members: 5, steps: 80000}")
-        self.cats = {name: make_cat(file, name, config) for name, config in file.study.cats.items()}
+        self.cats = make_cats(file)
         self.baseline = file.study.baseline or next(iter(self.cats))
         if self.baseline not in self.cats:
             raise UserError(f"study.baseline {self.baseline!r} is not among the cats {', '.join(self.cats)}")
@@ -82,7 +84,7 @@ class Study:
             self.cats |= direct_cats(file, self.cats, self.baseline)
         if not file.study.unequal_because:
             self._check_budgets()
-        self.most_members = max(cat.members for cat in self.cats.values())
+        self.most_members = max((place + 1 for cat in self.cats.values() for _, place in places(cat.of)), default=0)
         self.seeds = self._seeds()
         self._kinds = self._all_kinds()
         self.members = self._plan()
@@ -97,7 +99,9 @@ class Study:
         return cls(StudyFile.read(configs, overrides), only)
 
     def _check_budgets(self) -> None:
-        compared = [cat for cat in self.cats.values() if not cat.of_share]
+        compared = [cat for cat in self.cats.values() if not cat.of_share and cat.images]
+        if not compared:
+            return
         least = min(compared, key=lambda cat: cat.images)
         most = max(compared, key=lambda cat: cat.images)
         pairs = [(most.images, _arithmetic(most, self.batch_size), least.images, _arithmetic(least, self.batch_size))]
@@ -129,14 +133,14 @@ class Study:
                 f"study.seeds needs {needed} different seeds: {self.most_members} members, "
                 f"{self.repetitions} repetitions; it has {len(set(seeds))}"
             )
-        if max(seeds) > MAX_SEED:
+        if max(seeds, default=0) > MAX_SEED:
             raise UserError(f"study.seeds holds {max(seeds)}; a seed is a whole number from 0 to {MAX_SEED:,}")
         return seeds
 
     def _all_kinds(self) -> list[_Kind]:
         """Each kind of member that there is."""
         kinds = [_Kind("member", ({}, {}), self.model, self.data)]
-        for cat in self.cats.values():
+        for cat in sorted(self.cats.values(), key=lambda cat: bool(cat.control)):  # which name no kind where others do
             for number, each in enumerate(cat.of):
                 if any(kind.different == each.different for kind in kinds):
                     continue
@@ -158,16 +162,10 @@ class Study:
         return list(plans.values())
 
     def _members_of(self, cat: Cat, repetition: int) -> Iterator[tuple[_Kind, int, int]]:
-        """Kind, seed and steps of each member. Those of a kind take the repetition's seeds one after the other, so that
-        a mixed cat's members are those of the other cats."""
-        first = repetition * self.most_members
-        taken: dict[str, int] = {}
-        for each in cat.of:
+        """Kind, seed and steps of each member."""
+        for each, place in places(cat.of):
             kind = next(kind for kind in self._kinds if kind.different == each.different)
-            for _ in range(each.members):
-                number = taken.setdefault(kind.name, 0)
-                taken[kind.name] += 1
-                yield kind, self.seeds[first + number], each.steps
+            yield kind, self.seeds[repetition * self.most_members + place], each.steps
 
     def _select(self, names: list[str]) -> None:
         """Keep these cats alone, and of the members what they need."""
@@ -179,8 +177,8 @@ class Study:
         self.cats = {name: cat for name, cat in self.cats.items() if name in names}
         needed: dict[int, set[int]] = {}
         for seeded in self.seeded_cats():
-            for plan, step in seeded.snapshots:
-                needed.setdefault(plan.index, set()).add(step)
+            for snapshot in seeded.trained:
+                needed.setdefault(snapshot.plan.index, set()).add(snapshot.step)
         self.members = [_with_snapshots(plan, needed[plan.index]) for plan in self.members if plan.index in needed]
         if self.baseline not in self.cats:
             self.baseline = next(iter(self.cats))
@@ -216,8 +214,14 @@ class Study:
     def _seeded(self, cat: Cat, repetition: int) -> SeededCat:
         by_name = {plan.name: plan for plan in self.members}
         members = self._members_of(cat, repetition)
-        snapshots = (Snapshot(by_name[kind.member_name(seed, steps)], steps) for kind, seed, steps in members)
-        return SeededCat(cat, repetition, tuple(snapshots))
+        snapshots = tuple(Snapshot(by_name[kind.member_name(seed, steps)], steps) for kind, seed, steps in members)
+        if cat.elsewhere:
+            snapshots = tuple(_elsewhere(cat.name, number, one) for number, one in enumerate(cat.elsewhere))
+        elif cat.soup and len(snapshots) > 1:
+            longest = max(snapshots, key=lambda snapshot: snapshot.step)
+            plan = dataclasses.replace(longest.plan, name=f"{cat.name}_{repetition}")
+            snapshots = (Snapshot(plan, longest.step, soup=snapshots),)
+        return SeededCat(cat, repetition, snapshots)
 
     @property
     def all_data(self) -> list[DataConfig]:
@@ -234,8 +238,27 @@ class Study:
         files = [path for data in self.all_data for path in data.training_files]
         return list(dict.fromkeys(files))
 
+    def share(self, cat: Cat) -> float | None:
+        """A cat's images over the baseline's; None where one of them is not known."""
+        baseline = self.cats[self.baseline].images
+        return cat.images / baseline if cat.images and baseline else None
+
     def snapshot_path(self, snapshot: Snapshot) -> Path:
+        if snapshot.elsewhere:
+            return snapshot.elsewhere.file
+        if snapshot.soup:
+            return self.directory.soup(snapshot.name, self.digest(snapshot) or "")
         return self.directory.member(snapshot.plan.name).snapshot(snapshot.step)
+
+    def digest(self, snapshot: Snapshot) -> str | None:
+        """What tells its weights from all others: the SHA-256 of their file, or of those that a soup is the mean of;
+        None where it is not trained yet, or not there."""
+        if snapshot.elsewhere:
+            return files.sha256(snapshot.elsewhere.file) if snapshot.elsewhere.file.is_file() else None
+        if snapshot.soup:
+            parts = [self.digest(each) for each in snapshot.soup]
+            return None if None in parts else hashlib.sha256(" ".join(map(str, parts)).encode()).hexdigest()
+        return self.directory.member(snapshot.plan.name).hashes().get(snapshot.step)
 
     @property
     def horizon(self) -> bool:
@@ -264,6 +287,11 @@ class Study:
         if self.members[-1].index == len(self.members) - 1:
             numbers = f"0 to {len(self.members) - 1}"
         raise UserError(f"no member {index} in study {self.name}: its members are {numbers}")
+
+
+def _elsewhere(cat: str, number: int, network: Elsewhere) -> Snapshot:
+    """A network that was trained elsewhere, under a plan that nobody trains."""
+    return Snapshot(MemberPlan(-1, f"{cat}.{number}", 0, network.model, network.data, (0,)), 0, elsewhere=network)
 
 
 def _with_snapshots(plan: MemberPlan, steps: set[int]) -> MemberPlan:
