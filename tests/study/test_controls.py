@@ -98,6 +98,10 @@ def test_controls_train_nothing_where_they_are_made_of_what_is_there():
         ({"a": {"ensemble": "cat4", "project": 8}}, ("study.cats.a.project",)),
         ({"a": {"members": 1, "steps": 80, "projection": "random"}}, ("study.cats.a.projection",)),
         ({"a": {"ensemble": "cat4", "head": "own"}}, ("study.cats.a.head",)),
+        (
+            {"a": {"weights": ["*.toml"], "backbone": "timm:x", "features": 1, "head": "own"}},
+            ("study.cats.a.head", "timm:x"),
+        ),
     ],
 )
 def test_what_makes_no_sense_is_refused_by_name(cats, words):

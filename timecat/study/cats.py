@@ -108,6 +108,8 @@ def _finish(file: StudyFile, cat: Cat, config: CatConfig) -> Cat:
         if probe not in names:
             raise UserError(f"{where}.probes: no probe {probe!r} in study.probes; {suggestion(probe, names)}")
     head = cat.head if config.head == "linear" else config.head
+    if head == "own" and config.backbone:
+        raise UserError(f"{where}.head: the classifier of {config.backbone} is left out; take linear")
     if config.project and head != "linear":
         raise UserError(f"{where}.project: a head of its own kind ({head}) reads no projection; remove one of them")
     if config.projection != "pca" and not config.project:

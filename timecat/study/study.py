@@ -9,7 +9,7 @@ run belongs to one length and nothing is shared.
 import dataclasses
 import hashlib
 from collections.abc import Iterator
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -254,7 +254,8 @@ class Study:
         """What tells its weights from all others: the SHA-256 of their file, or of those that a soup is the mean of;
         None where it is not trained yet, or not there."""
         if snapshot.elsewhere:
-            return files.sha256(snapshot.elsewhere.file) if snapshot.elsewhere.file.is_file() else None
+            file = snapshot.elsewhere.file
+            return _sha256(file, file.stat().st_mtime_ns) if file.is_file() else None
         if snapshot.soup:
             parts = [self.digest(each) for each in snapshot.soup]
             return None if None in parts else hashlib.sha256(" ".join(map(str, parts)).encode()).hexdigest()
@@ -287,6 +288,12 @@ class Study:
         if self.members[-1].index == len(self.members) - 1:
             numbers = f"0 to {len(self.members) - 1}"
         raise UserError(f"no member {index} in study {self.name}: its members are {numbers}")
+
+
+@lru_cache
+def _sha256(path: Path, changed: int) -> str:
+    """Of a file as it was changed last: it is asked for again and again, and may be large."""
+    return files.sha256(path)
 
 
 def _elsewhere(cat: str, number: int, network: Elsewhere) -> Snapshot:
