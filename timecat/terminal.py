@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 ANY_WIDTH = 100_000  # of a file or a pipe
+PREFIXES = ("", "k", "M", "G", "T", "P", "E", "Z")  # of a thousand each
 
 
 def console(error: bool = False) -> Console:
@@ -83,3 +84,13 @@ def duration(seconds: float) -> str:
     """Hours, minutes and seconds, such as 12:03:45."""
     hours, rest = divmod(int(seconds), 3600)
     return f"{hours}:{rest // 60:02}:{rest % 60:02}"
+
+
+def short(value: float | None, unit: str = "") -> str:
+    """A number of 0 or more to three digits, such as 64.7 MFLOP or 1.24 M; a question mark for None."""
+    if value is None:
+        return "?"
+    power = 0
+    while value >= 999.5 and power < len(PREFIXES) - 1:
+        value, power = value / 1000, power + 1
+    return f"{value:.3g} {PREFIXES[power]}{unit}".rstrip()

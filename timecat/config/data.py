@@ -156,6 +156,16 @@ class DataConfig:
         total = sum(component.weight for component in self.components.values())
         return {name: component.weight / total for name, component in self.components.items()}
 
+    def train_side(self, epoch: int, epochs: int) -> int:
+        """Side in pixels of what the network trains on in an epoch of a training of so many."""
+        if self.train_resolution is None:
+            return self.resolution
+        low, high = self.train_resolution
+        start, end = (int(share * epochs) for share in self.ramp)
+        if epoch <= start or epoch >= end:
+            return low if epoch <= start else high
+        return round((low + (high - low) * (epoch - start) / (end - start)) / 32) * 32
+
     @property
     def directory(self) -> Path:
         """Where the files lie."""

@@ -150,14 +150,10 @@ class ImageData(L.LightningDataModule):
         """Side in pixels of what the network trains on in an epoch."""
         if self.config.train_resolution is None:
             return self.config.resolution
-        (low, high), per_epoch = self.config.train_resolution, len(self.split()[0]) // self.config.batch_size
         if self.config.steps is None:
             raise UserError("data.train_resolution needs the training's length; train in a study, or set data.steps")
-        epochs = -(-self.config.steps // per_epoch)
-        start, end = (int(share * epochs) for share in self.config.ramp)
-        if epoch <= start or epoch >= end:
-            return low if epoch <= start else high
-        return round((low + (high - low) * (epoch - start) / (end - start)) / 32) * 32
+        per_epoch = len(self.split()[0]) // self.config.batch_size
+        return self.config.train_side(epoch, -(-self.config.steps // per_epoch))
 
     def train_loader(self, seed: int) -> BetonLoader:
         """Shuffled, augmented batches of this rank."""

@@ -1,13 +1,15 @@
 """`timecat plan`: what a study trains and costs, before anything is trained."""
 
 from timecat.cluster.slots import say_of_slow_bf16
-from timecat.config.data import DataConfig
 from timecat.config.files import ProbeFile
 from timecat.config.probe import BYTES
 from timecat.data import global_batch
 from timecat.data.beton import count_images
-from timecat.data.mixture import in_words, read_mixture
+from timecat.data.count import train_images
+from timecat.data.mixture import in_words
 from timecat.heads.sweep import groups, head_bytes, largest_first
+from timecat.report import cost_table
+from timecat.study.cat_costs import costs_of_cats
 from timecat.study.study import Study
 from timecat.terminal import duration, print_table, say
 
@@ -37,6 +39,7 @@ def plan(study: Study, images_per_sec: float | None = None, nodes: int = 1, devi
     for what, names in different.items():
         if what:
             say(f"{', '.join(names)}: {what}")
+    print_table(cost_table.TITLE, *cost_table.cells(costs_of_cats(study), study.baseline), left=["cat"])
     if study.repetitions > 1:
         say(f"{study.repetitions} repetitions of each cat, with different seeds")
     members = []
@@ -102,17 +105,6 @@ def _probe_plan(study: Study, probe: ProbeFile) -> str:
 
 def _longest(study: Study) -> int:
     return max((member.steps for member in study.members), default=0) * study.batch_size
-
-
-def train_images(data: DataConfig) -> int | None:
-    """Images of the training set that members train on: the config's data.train_images, else the files' own count."""
-    paths = data.training_files
-    count = data.train_images
-    if count is None and all(path.exists() for path in paths):
-        count = sum(map(len, read_mixture(data)[1].rows)) if data.mixture else count_images(paths[0])
-    if count is None:
-        return None
-    return round(min(data.subset or count, count) * (1 - data.holdout))
 
 
 def _epochs(seen: int, images: int | None) -> str:
