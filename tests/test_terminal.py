@@ -125,8 +125,8 @@ def test_light_commands_redirected(study, name):
     assert "\x1b" not in ended.stdout and "…" not in ended.stdout
     if name == "report":
         assert_table(ended.stdout)
-        (row,) = [line for line in ended.stdout.splitlines() if line.startswith(" cat2 ")]
-        assert len(VALUE.findall(row)) == len(PROBES)
+        row, costs = [line for line in ended.stdout.splitlines() if line.startswith(" cat2 ")]
+        assert len(VALUE.findall(row)) == len(PROBES) and "FLOP" in costs
 
 
 def assert_told(text: str) -> None:

@@ -9,11 +9,12 @@ from timecat.config.files import ProbeFile
 from timecat.data.mixture import group_numbers
 from timecat.errors import UserError
 from timecat.features.external import ExternalFeatures
-from timecat.heads.scores import DRAWS, interval
+from timecat.heads.scores import DRAWS
 from timecat.report.collect import read_predictions, results_by_cat
+from timecat.report.estimate import intervals, shown, unit_of
 from timecat.report.external import results_by_extractor
 from timecat.study.directory import Protocol
-from timecat.study.results import CatResult, read_results
+from timecat.study.results import CatResult, Unit, read_results
 from timecat.study.study import Study
 
 By = Literal["class", "component", "group"]
@@ -28,7 +29,11 @@ class Worst(TypedDict):
 
 
 class CatBreakdown(TypedDict):
-    """A cat's top-1 in percent, mean of the repetitions: on all test images, and by subgroup."""
+    """A cat's top-1 in percent, mean of the repetitions: on all test images, and by subgroup.
+
+    Keys:
+        interval: 95 %, over the data set's unit.
+    """
 
     acc1: float
     interval: tuple[float, float]
@@ -42,11 +47,14 @@ class Breakdown(TypedDict):
     """One data set, broken down.
 
     Keys:
+        repetitions, unit: as DataSummary has them.
         names, images: of the subgroups that have test images, and how many these are.
     """
 
     data: str
     test_images: int
+    repetitions: int
+    unit: Unit
     names: list[str]
     images: list[int]
     cats: dict[str, CatBreakdown]
@@ -90,22 +98,32 @@ def _breakdown(
     if not there:
         return None
     cats: dict[str, CatBreakdown] = {}
+    repetitions = min(map(len, by_cat.values()))
+    unit = unit_of(repetitions)
     for cat, of_cat in by_cat.items():
-        right = np.mean([arrays[name] == arrays["labels"] for name in of_cat], axis=0)
+        by_repetition = np.stack([arrays[name] == arrays["labels"] for name in of_cat]).astype(float)
+        right = by_repetition.mean(0)
         parts = [right[subgroup == number] for number in there]
         rates = [100 * float(part.mean()) for part in parts]
         worst = int(np.argmin(rates))
         cats[cat] = {
             "acc1": 100 * float(right.mean()),
-            "interval": interval(right),
+            "interval": shown(intervals(by_repetition), unit),
             "mean": float(np.mean(rates)),
             "worst": {"name": names[there[worst]], "acc1": rates[worst], "interval": worst_interval(parts)},
             "by": rates,
             "repetitions": len(of_cat),
         }
     counts = [int((subgroup == number).sum()) for number in there]
-    shown = [names[number] for number in there]
-    return {"data": probe.name, "test_images": len(subgroup), "names": shown, "images": counts, "cats": cats}
+    return {
+        "data": probe.name,
+        "test_images": len(subgroup),
+        "repetitions": repetitions,
+        "unit": unit,
+        "names": [names[number] for number in there],
+        "images": counts,
+        "cats": cats,
+    }
 
 
 def _subgroups(

@@ -4,6 +4,7 @@ from timecat import files
 from timecat.features.external import ExternalFeatures
 from timecat.figure import as_bytes, pyplot
 from timecat.report.breakdown import Breakdown, By, breakdowns
+from timecat.report.estimate import words
 from timecat.report.tables import markdown_table
 from timecat.study.directory import Protocol, write_record
 from timecat.study.study import Study
@@ -30,9 +31,10 @@ def report_by(study: Study | ExternalFeatures, protocol: Protocol, by: By) -> li
         which = f"the {SHOWN} of {len(rows)} {PLURAL[by]} that are worst for {header[2]}" if len(rows) > SHOWN else ""
         print_table(which or f"by {by}", header, least if which else rows, left=[by])
         lines += [f"## {title}", "", *markdown_table(*summary), "", *markdown_table(header, rows), ""]
+    ways = sorted({words(each["unit"], each["repetitions"]) for each in found})
     note = (
-        f"mean: of the {PLURAL[by]}, each counted once; [95 %]: bootstrap over the test images; the worst {by}'s over "
-        f"those within each {by}, whichever is the worst then"
+        f"mean: of the {PLURAL[by]}, each counted once; [95 %]: {' or '.join(ways)}; the worst {by}'s: bootstrap over "
+        f"the test images within each {by}, whichever is the worst then"
     )
     say(note)
     path = {suffix: study.directory.breakdown(protocol, by, suffix) for suffix in (".json", ".md", ".png", ".svg")}

@@ -7,7 +7,8 @@ import numpy as np
 from timecat.config.files import ProbeFile
 from timecat.errors import UserError
 from timecat.features.external import ExternalFeatures
-from timecat.heads.scores import interval
+from timecat.report.estimate import holm, intervals, p_values, shown, unit_of
+from timecat.study.cat_costs import costs_of_cats
 from timecat.study.directory import Protocol
 from timecat.study.results import (
     Accuracy,
@@ -17,6 +18,7 @@ from timecat.study.results import (
     Gaps,
     Report,
     Results,
+    Unit,
     read_results,
     result_of,
 )
@@ -25,14 +27,15 @@ from timecat.study.study import Study
 
 
 def collect(study: Study, protocol: Protocol = "heldout") -> Report:
-    """For each cat its budget, and for each data set what its heads are worth, in percent.
+    """For each cat its budget and costs, and for each data set what its heads are worth, in percent.
 
-    Top-1 is the mean over the repetitions, with their standard deviation and a 95 % interval by bootstrap over the test
-    images; so is the difference to the baseline, on the same images.
+    Top-1 is the mean over the repetitions, with their standard deviation and 95 % intervals; so is the difference to
+    the baseline, on the same images, with its p-values.
 
     Raises:
         UserError: no probe has a result of these cats yet, or results whose predictions are not there.
     """
+    costs = costs_of_cats(study)
     report: Report = {
         "study": study.name,
         "baseline": study.baseline,
@@ -49,6 +52,7 @@ def collect(study: Study, protocol: Protocol = "heldout") -> Report:
                 "differs": bool(cat.difference) or cat.head != "linear",
                 "direct": cat.direct,
                 "features": None,
+                "costs": costs[cat.name],
                 "acc1": {},
             }
             for cat in study.cats.values()
@@ -86,11 +90,14 @@ def data_summary(probe: ProbeFile, results: Results, by_cat: dict[str, dict[str,
         by_cat: of each cat that has any, its results by SeededCat's name.
     """
     first = next(result for of_cat in by_cat.values() for result in of_cat.values())
+    repetitions = min(map(len, by_cat.values()))
     return {
         "name": probe.name,
         "test_images": results["test_images"],
         "classes": results["classes"],
         "classes_without_test_image": sum(rate is None for rate in first["per_class"]),
+        "repetitions": repetitions,
+        "unit": unit_of(repetitions),
     }
 
 
@@ -107,44 +114,64 @@ def add(
         UserError: predictions.npz is not that of the results.
     """
     arrays = read_predictions(study, probe, protocol, by_cat)
-    images = {
-        cat: np.mean([arrays[name] == arrays["labels"] for name in of_cat], axis=0) for cat, of_cat in by_cat.items()
-    }
+    right = {cat: _by_repetition(cat, of_cat, arrays) for cat, of_cat in by_cat.items()}
+    unit: Unit = next(data["unit"] for data in report["data"] if data["name"] == probe.name)
+    baseline = right.get(study.baseline)
+    found: dict[str, Accuracy] = {}
     for cat, of_cat in by_cat.items():
         row = report["cats"][cat]
         row["features"] = next(iter(of_cat.values()))["features"]
-        row["acc1"][probe.name] = _accuracy(list(of_cat.values()), images[cat], images.get(study.baseline))
-    gaps = _gaps(study, probe.name, by_cat, images) if isinstance(study, Study) else None
+        difference = None if baseline is None else _paired(right[cat], baseline)
+        found[cat] = row["acc1"][probe.name] = _accuracy(list(of_cat.values()), right[cat], difference, unit)
+    others = {cat: value["p_values"] for cat, value in found.items() if cat != study.baseline}
+    raw = {cat: p for cat, of_cat in others.items() if of_cat is not None and (p := of_cat[unit]) is not None}
+    for cat, p in holm(raw).items():
+        found[cat]["p_corrected"] = p
+    gaps = _gaps(study, probe.name, right, unit) if isinstance(study, Study) else None
     if gaps is not None:
         report.setdefault("gaps", {})[probe.name] = gaps
 
 
-def _gaps(
-    study: Study, data: str, by_cat: dict[str, dict[str, CatResult]], images: dict[str, np.ndarray]
-) -> Gaps | None:
+def _by_repetition(cat: str, of_cat: dict[str, CatResult], arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Of each repetition whether a test image is right, float (n,)."""
+    return {name.removeprefix(f"{cat}_"): (arrays[name] == arrays["labels"]).astype(float) for name in of_cat}
+
+
+def _paired(ours: dict[str, np.ndarray], theirs: dict[str, np.ndarray]) -> np.ndarray | None:
+    """Differences (repetitions, n) of the repetitions that both have."""
+    both = [ours[repetition] - theirs[repetition] for repetition in ours if repetition in theirs]
+    return np.stack(both) if both else None
+
+
+def _gaps(study: Study, data: str, right: dict[str, dict[str, np.ndarray]], unit: Unit) -> Gaps | None:
     """What the cats' frozen features lack on a component, where it was trained on directly."""
-    direct = {cat.of_share: cat.name for cat in study.cats.values() if cat.direct == data and cat.name in images}
+    direct = {cat.of_share: cat.name for cat in study.cats.values() if cat.direct == data and cat.name in right}
     if False not in direct:
         return None
 
-    def gap(other: str, cat: str) -> Gap:
-        values = [
-            theirs["acc1"] - ours["acc1"]
-            for theirs, ours in zip(by_cat[other].values(), by_cat[cat].values(), strict=False)
-        ]
-        sd = statistics.stdev(values) if len(values) > 1 else None
-        difference = images[other] - images[cat]
-        return {"mean": 100 * float(difference.mean()), "sd": sd, "values": values, "interval": interval(difference)}
+    def gaps(other: str) -> dict[str, Gap]:
+        cats = [cat.name for cat in study.cats.values() if cat.direct is None and cat.name in right]
+        pairs = {cat: _paired(right[other], right[cat]) for cat in cats}
+        return {cat: _gap(difference, unit) for cat, difference in pairs.items() if difference is not None}
 
-    cats = [cat.name for cat in study.cats.values() if cat.direct is None and cat.name in images]
+    def top1(cat: str) -> float:
+        return 100 * float(np.mean(list(right[cat].values())))
+
     share = direct.get(True)
     return {
         "share": study.data.shares[data],
-        "direct": 100 * float(images[direct[False]].mean()),
-        "of_share": 100 * float(images[share].mean()) if share else None,
-        "to_direct": {cat: gap(direct[False], cat) for cat in cats},
-        "to_share": {cat: gap(share, cat) for cat in cats} if share else {},
+        "direct": top1(direct[False]),
+        "of_share": top1(share) if share else None,
+        "to_direct": gaps(direct[False]),
+        "to_share": gaps(share) if share else {},
     }
+
+
+def _gap(difference: np.ndarray, unit: Unit) -> Gap:
+    values = (100 * difference.mean(1)).tolist()
+    sd, found = statistics.stdev(values) if len(values) > 1 else None, intervals(difference)
+    mean = 100 * float(difference.mean())
+    return {"mean": mean, "sd": sd, "values": values, "interval": shown(found, unit), "intervals": found}
 
 
 def read_predictions(
@@ -169,17 +196,21 @@ def read_predictions(
     return arrays
 
 
-def _accuracy(results: list[CatResult], right: np.ndarray, baseline: np.ndarray | None) -> Accuracy:
+def _accuracy(
+    results: list[CatResult], right: dict[str, np.ndarray], difference: np.ndarray | None, unit: Unit
+) -> Accuracy:
     values = [result["acc1"] for result in results]
     classes = np.array([[np.nan if rate is None else rate for rate in result["per_class"]] for result in results])
     rates = classes.mean(0)
     worst = int(np.nanargmin(rates))
-    difference = None if baseline is None else right - baseline
+    found = intervals(np.stack(list(right.values())))
+    of_difference = None if difference is None else intervals(difference)
     return {
         "mean": statistics.fmean(values),
         "sd": statistics.stdev(values) if len(values) > 1 else None,
         "values": values,
-        "interval": interval(right),
+        "interval": shown(found, unit),
+        "intervals": found,
         "acc5": statistics.fmean(result["acc5"] for result in results),
         "mean_per_class": statistics.fmean(result["mean_per_class"] for result in results),
         "worst_class": {"class": worst, "acc1": float(rates[worst])},
@@ -187,5 +218,8 @@ def _accuracy(results: list[CatResult], right: np.ndarray, baseline: np.ndarray 
         "lrs": [result["lr"] for result in results],
         "epochs": [result["epochs"] for result in results],
         "difference": None if difference is None else 100 * float(difference.mean()),
-        "difference_interval": None if difference is None else interval(difference),
+        "difference_interval": None if of_difference is None else shown(of_difference, unit),
+        "difference_intervals": of_difference,
+        "p_values": None if difference is None else p_values(difference),
+        "p_corrected": None,
     }

@@ -6,6 +6,8 @@ from timecat.features.blocks import seeded_name
 from timecat.features.external import ExternalFeatures
 from timecat.figure import as_bytes, pyplot
 from timecat.report.collect import add, data_summary
+from timecat.report.estimate import words
+from timecat.report.significance import interval_notes
 from timecat.report.tables import data_cells, markdown_table
 from timecat.study.directory import Protocol, read_record, write_record
 from timecat.study.results import CatResult, Report, Results
@@ -36,6 +38,7 @@ def collect_external(features: ExternalFeatures, protocol: Protocol = "heldout")
                 "differs": False,
                 "direct": None,
                 "features": None,
+                "costs": None,
                 "acc1": {},
             }
             for name in features.extractors
@@ -122,7 +125,7 @@ def _notes(features: ExternalFeatures, content: Report) -> list[str]:
         for name, row in content["cats"].items()
         if row["members"] > 1 and row["acc1"]
     ]
-    lines.append("[95 %]: bootstrap over the test rows; differences paired on the same rows")
+    lines += interval_notes(content, "rows")
     if content["protocol"] == "paper":
         lines.append("weight decay and epoch chosen ON THE TEST SET, as the paper reports: for comparison with it only")
     else:
@@ -159,7 +162,8 @@ def _picture(features: ExternalFeatures, content: Report, kind: str) -> bytes:
         panel.plot(value["mean"], place, "o", color="tab:blue")
     panel.set_yticks(range(len(values)), [f"{name} ({content['cats'][name]['features']})" for name in values])
     panel.set_ylim(len(values) - 0.5, -0.5)
-    panel.set_xlabel("linear head, top-1 % with 95 % interval")
+    (data,) = content["data"]
+    panel.set_xlabel(f"linear head, top-1 %; 95 % by {words(data['unit'], data['repetitions'], 'test rows')}")
     panel.set_title(features.name, fontsize=11)
     panel.grid(axis="x", alpha=0.3)
     panel.spines[["top", "right"]].set_visible(False)

@@ -4,6 +4,7 @@ from itertools import cycle
 from typing import Any
 
 from timecat.figure import as_bytes, color_sequence, pyplot
+from timecat.report.estimate import words as words_of
 from timecat.study.results import CatSummary, Gap, Gaps, Report
 from timecat.study.study import TOLERANCE, Study
 
@@ -65,7 +66,9 @@ def picture(study: Study, content: Report, kind: str) -> bytes:
 def _caption(content: Report) -> str:
     most = max(len(value["values"]) for row in content["cats"].values() for value in row["acc1"].values())
     words = f"bars: standard deviation over {most} repetitions; " if most > 1 else "one repetition; "
-    words += "bars of gaps: 95 %, bootstrap over the test images; " if content.get("gaps") else ""
+    if gaps := content.get("gaps"):
+        ways = {words_of(data["unit"], data["repetitions"]) for data in content["data"] if data["name"] in gaps}
+        words += f"bars of gaps: 95 %, {' or '.join(sorted(ways))}; "
     dots = "dots: the repetitions; " if most > 1 else ""
     return f"{words}{dots}timecat report CONFIG"
 

@@ -3,6 +3,7 @@
 from timecat import files
 from timecat.report import tables
 from timecat.report.collect import collect
+from timecat.report.cost_picture import cost_picture
 from timecat.report.picture import picture
 from timecat.study.directory import Protocol, read_record, write_record
 from timecat.study.results import Report
@@ -12,7 +13,7 @@ from timecat.terminal import fits, print_table, say
 
 
 def report(study: Study, protocol: Protocol = "heldout") -> Report:
-    """Print the table; write report.json, report.md, the picture as report.png and report.svg, and for TensorBoard.
+    """Print the tables; write report.json, report.md, and the pictures as .png, .svg, and for TensorBoard.
 
     Raises:
         UserError: no probe has a result yet.
@@ -24,16 +25,22 @@ def report(study: Study, protocol: Protocol = "heldout") -> Report:
         rows = [[cell.replace(" (", "\n(") for cell in row] for row in rows]
     print_table(title, header, rows, left=["cat"])
     tables.print_gaps(study, content)
+    tables.print_costs(content)
     for line in tables.notes(study, content):
         say(line)
     path, markdown = study.directory.report(protocol, ".json"), study.directory.report(protocol, ".md")
-    png_path, svg_path = study.directory.report(protocol, ".png"), study.directory.report(protocol, ".svg")
+    png_path = study.directory.report(protocol, ".png")
     if not _is_written(study, content, protocol):
-        files.write_bytes(markdown, tables.markdown(study, content, png_path.name).encode())
-        png = picture(study, content, "png")
-        files.write_bytes(svg_path, picture(study, content, "svg"))
-        files.write_bytes(png_path, png)
-        write_events(study.directory.report(protocol, ""), "report", png)
+        for tag, draw, path_of in (
+            ("report", picture, study.directory.report),
+            ("report_costs", cost_picture, study.directory.cost_picture),
+        ):
+            png = draw(study, content, "png")
+            files.write_bytes(path_of(protocol, ".svg"), draw(study, content, "svg"))
+            files.write_bytes(path_of(protocol, ".png"), png)
+            write_events(study.directory.report(protocol, ""), tag, png)
+        cost_path = study.directory.cost_picture(protocol, ".png")
+        files.write_bytes(markdown, tables.markdown(study, content, png_path.name, cost_path.name).encode())
         write_record(path, content)
     say(f"{markdown}  {png_path}  tensorboard --logdir {study.directory}")
     return content
@@ -41,7 +48,8 @@ def report(study: Study, protocol: Protocol = "heldout") -> Report:
 
 def _is_written(study: Study, content: Report, protocol: Protocol) -> bool:
     written = read_record(study.directory.report(protocol, ".json"))
-    if written is None or not study.directory.report(protocol, ".png").exists():
+    pictures = (study.directory.report(protocol, ".png"), study.directory.cost_picture(protocol, ".png"))
+    if written is None or not all(path.exists() for path in pictures):
         return False
     return {key: value for key, value in written.items() if key != "version"} == files.as_json(content)
 

@@ -3,6 +3,9 @@
 from collections.abc import Sequence
 
 from timecat.features.external import ExternalFeatures
+from timecat.report import cost_table
+from timecat.report.estimate import words
+from timecat.report.significance import interval_notes, mark
 from timecat.study import saturation
 from timecat.study.plan import Cat
 from timecat.study.results import Gap, Gaps, Report
@@ -24,7 +27,8 @@ def data_title(content: Report, name: str) -> str:
     chosen = "best on the test set" if content["protocol"] == "paper" else "chosen on held-out data"
     title = f"{name}: {data['test_images']:,} test images, {data['classes']:,} classes; heads {chosen}"
     missing = data["classes_without_test_image"]
-    return title + (f"; {missing:,} classes have no test image and count nowhere" if missing else "")
+    title += f"; {missing:,} classes have no test image and count nowhere" if missing else ""
+    return f"{title}; 95 % by {words(data['unit'], data['repetitions'])}"
 
 
 def data_cells(study: Study | ExternalFeatures, content: Report, name: str) -> tuple[list[str], list[list[str]]]:
@@ -38,7 +42,7 @@ def data_cells(study: Study | ExternalFeatures, content: Report, name: str) -> t
         difference = ""
         if value["difference"] is not None and value["difference_interval"] and cat != study.baseline:
             low, high = value["difference_interval"]
-            difference = f"{value['difference']:+.1f} [{low:+.1f}, {high:+.1f}]"
+            difference = f"{value['difference']:+.1f} [{low:+.1f}, {high:+.1f}]{mark(value)}"
         low, high = value["interval"]
         worst = value["worst_class"]
         rows.append(
@@ -79,7 +83,9 @@ def cells(study: Study, content: Report) -> tuple[list[str], list[list[str]]]:
                 continue
             spread = f" ± {value['sd']:.1f}" if value["sd"] is not None else ""
             shown = cat.name != study.baseline and value["difference"] is not None
-            cells.append(f"{value['mean']:.1f}{spread}" + (f" ({value['difference']:+.1f})" if shown else ""))
+            cells.append(
+                f"{value['mean']:.1f}{spread}" + (f" ({value['difference']:+.1f}){mark(value)}" if shown else "")
+            )
         rows.append(cells)
     return header, rows
 
@@ -96,8 +102,8 @@ def gap_title(content: Report, name: str, gaps: Gaps) -> str:
     direct = f"direct training {gaps['direct']:.1f}"
     if gaps["of_share"] is not None:
         direct += f", on its share of the images {gaps['of_share']:.1f}"
-    share = f"{100 * gaps['share']:.3g} % of the mixture"
-    return f"{name}, {share}: top-1 % of {data['test_images']:,} test images; {direct}"
+    share, way = f"{100 * gaps['share']:.3g} % of the mixture", words(data["unit"], data["repetitions"])
+    return f"{name}, {share}: top-1 % of {data['test_images']:,} test images; {direct}; 95 % by {way}"
 
 
 def gap_cells(gaps: Gaps, content: Report, name: str) -> tuple[list[str], list[list[str]]]:
@@ -116,6 +122,17 @@ def gap_cells(gaps: Gaps, content: Report, name: str) -> tuple[list[str], list[l
 def _points(gap: Gap) -> str:
     low, high = gap["interval"]
     return f"{gap['mean']:+.1f} [{low:+.1f}, {high:+.1f}]"
+
+
+def print_costs(content: Report) -> None:
+    """Print what the cats cost."""
+    print_table(cost_table.TITLE, *cost_cells(content), left=["cat"])
+
+
+def cost_cells(content: Report, heads: bool = False) -> tuple[list[str], list[list[str]]]:
+    """Of the cats whose costs are known."""
+    known = {name: row["costs"] for name, row in content["cats"].items() if row["costs"] is not None}
+    return cost_table.cells(known, content["baseline"], heads)
 
 
 def notes(study: Study, content: Report) -> list[str]:
@@ -150,7 +167,7 @@ def notes(study: Study, content: Report) -> list[str]:
             "gap: top-1 of a network trained on the component alone less that of the cat's frozen features, both by a "
             f"linear probe; direct: at {baseline.name}'s images, its share: at the component's share of them"
         )
-    lines.append("[95 %]: bootstrap over the test images; differences paired on the same images")
+    lines += interval_notes(content)
     if content["protocol"] == "paper":
         lines.append("weight decay and epoch chosen ON THE TEST SET, as the paper reports: for comparison with it only")
     else:
@@ -158,7 +175,7 @@ def notes(study: Study, content: Report) -> list[str]:
     return lines
 
 
-def markdown(study: Study, content: Report, image: str) -> str:
+def markdown(study: Study, content: Report, image: str, cost_image: str) -> str:
     lines = [
         f"# {study.name}: linear probes on frozen features",
         "",
@@ -171,6 +188,13 @@ def markdown(study: Study, content: Report, image: str) -> str:
         f"![top-1 against members]({image})",
         "",
     ]
+    lines += [
+        f"## Costs{cost_table.TITLE.removeprefix('costs')}",
+        "",
+        *markdown_table(*cost_cells(content, heads=True)),
+        "",
+    ]
+    lines += [f"![top-1 against costs]({cost_image})", ""]
     if content.get("gaps"):
         lines += ["## Transfer against direct training, by component", ""]
     for name, gaps in content.get("gaps", {}).items():

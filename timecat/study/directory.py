@@ -6,7 +6,7 @@ soups/           means of members' weights
 probe/<data>/    results.json, predictions.npz, lock
 launch/          the scripts that were submitted, jobs, lock
 logs/            fit_<member>.log, probe_<place in study.probes>.log, report.log
-study.json, report.json, report.md, report.png, report.svg
+study.json, report.json, report.md, report.png, report.svg, report_costs.png, report_costs.svg
 """
 
 from collections.abc import Iterable, Mapping
@@ -252,6 +252,10 @@ class StudyDirectory:
     def report(self, protocol: Protocol, suffix: str) -> Path:
         """The report as .json, .md, .png or .svg; with an empty suffix TensorBoard's directory."""
         return self.path / f"report{_suffix(protocol)}{suffix}"
+
+    def cost_picture(self, protocol: Protocol, suffix: str) -> Path:
+        """The report's picture of accuracies against costs, as .png or .svg."""
+        return self.report(protocol, f"_costs{suffix}")
 
 
 def _suffix(protocol: Protocol) -> str:

@@ -1,11 +1,12 @@
 """What probes and the report leave: results.json, predictions.npz, report.json; and which of it is this study's."""
 
-from typing import Any, NotRequired, TypedDict, cast
+from typing import Any, Literal, NotRequired, TypedDict, cast
 
 from timecat import files
 from timecat.config.files import ProbeFile
 from timecat.config.probe import EPOCHS
 from timecat.config.study import HeadKind
+from timecat.study.cat_costs import Costs
 from timecat.study.directory import Protocol, read_record
 from timecat.study.plan import SeededCat
 from timecat.study.progress import is_finished
@@ -111,13 +112,38 @@ class Results(TypedDict):
     cats: dict[str, CatResults]
 
 
+Unit = Literal["images", "seeds"]
+
+
+class Intervals(TypedDict):
+    """95 % by bootstrap over the test images, and by Student's t over the repetitions; None of one repetition."""
+
+    images: tuple[float, float]
+    seeds: tuple[float, float] | None
+
+
+class PValues(TypedDict):
+    """Of a difference, two-sided: by flips of the signs of the test images' differences, and by Student's paired t over
+    the repetitions; None of one repetition."""
+
+    images: float
+    seeds: float | None
+
+
 class DataSummary(TypedDict):
-    """A probe's data set in the report."""
+    """A probe's data set in the report.
+
+    Keys:
+        repetitions: that all cats have on it.
+        unit: what the intervals and p-values that are shown are over.
+    """
 
     name: str
     test_images: int
     classes: int
     classes_without_test_image: int
+    repetitions: int
+    unit: Unit
 
 
 class Accuracy(TypedDict):
@@ -125,8 +151,11 @@ class Accuracy(TypedDict):
 
     Keys:
         mean, sd, values: of the repetitions' top-1.
-        interval, difference_interval: 95 % by bootstrap over the test images.
-        difference: to the baseline, on the same images.
+        interval, difference_interval: 95 %, over the data set's unit: what is shown.
+        intervals, difference_intervals: over each unit.
+        difference: to the baseline, on the same images, repetition by repetition.
+        p_values: of the difference being 0, over each unit.
+        p_corrected: the p-value over the data set's unit by Holm's correction over the data set's cats.
         weight_decays, lrs, epochs: what was chosen, by repetition.
     """
 
@@ -134,6 +163,7 @@ class Accuracy(TypedDict):
     sd: float | None
     values: list[float]
     interval: tuple[float, float]
+    intervals: Intervals
     acc5: float
     mean_per_class: float
     worst_class: WorstClass
@@ -142,6 +172,9 @@ class Accuracy(TypedDict):
     epochs: list[int | None]
     difference: float | None
     difference_interval: tuple[float, float] | None
+    difference_intervals: Intervals | None
+    p_values: PValues | None
+    p_corrected: float | None
 
 
 class CatSummary(TypedDict):
@@ -153,6 +186,7 @@ class CatSummary(TypedDict):
         head: linear, or the members' own.
         differs: whether its members differ from the config's in anything.
         direct: the component that it is trained on alone, by study.direct.
+        costs: None where nothing of them is known.
     """
 
     members: int
@@ -164,6 +198,7 @@ class CatSummary(TypedDict):
     differs: bool
     direct: str | None
     features: int | None
+    costs: Costs | None
     acc1: dict[str, Accuracy]
 
 
@@ -172,13 +207,15 @@ class Gap(TypedDict):
 
     Keys:
         mean, sd, values: of the repetitions.
-        interval: 95 % by bootstrap over the test images.
+        interval: 95 %, over the data set's unit: what is shown.
+        intervals: over each unit.
     """
 
     mean: float
     sd: float | None
     values: list[float]
     interval: tuple[float, float]
+    intervals: Intervals
 
 
 class Gaps(TypedDict):
