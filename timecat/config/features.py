@@ -13,7 +13,7 @@ from timecat.errors import UserError
 SPLITS = ("train", "test")
 # What other sections have a use for: heads have, images and networks have not.
 TAKEN = {
-    "probe": ("weight_decays", "lrs", "solver", "refit", "memory_gb"),
+    "probe": ("weight_decays", "lrs", "solver", "refit", "logits", "memory_gb"),
     "model": ("num_classes", "lr"),
     "data": ("holdout", "batch_size"),
     "trainer": ("max_epochs", "accelerator"),

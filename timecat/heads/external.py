@@ -14,7 +14,7 @@ from timecat.features.blocks import Block, ExternalCat
 from timecat.features.external import ExternalFeatures
 from timecat.features.parts import Part
 from timecat.heads.passes import Passes
-from timecat.heads.probe import devices, log_to_tensorboard, read_predictions, result_of_head, write_predictions
+from timecat.heads.probe import devices, keep, log_to_tensorboard, read_predictions, result_of_head, write_predictions
 from timecat.heads.protocols import ChosenHead, choose
 from timecat.study import progress
 from timecat.study.directory import Protocol, read_record, write_record
@@ -74,6 +74,8 @@ def probe_external(features: ExternalFeatures, protocol: Protocol = "heldout") -
             for cat, chosen in choose(passes, protocol, left) if left else ():
                 predictions |= {"labels": labels, cat.name: chosen.predicted, f"{cat.name}_top5": chosen.in_top5}
                 probed = _result(features, cat, chosen, keys[cat.name])
+                if (digest := keep(directory, cat.name, protocol, chosen, features.probe.probe.logits)) is not None:
+                    probed["head_sha256"] = digest
                 results["cats"][cat.extractor] = {
                     "members": len(cat.snapshots),
                     "steps": 0,

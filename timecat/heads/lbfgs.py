@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from timecat.features.matrix import FeatureMatrix
+from timecat.heads.linear_head import LinearHead
 
 ITERATIONS = 1000
 TOLERANCE = 1e-6  # of the largest derivative
@@ -63,12 +64,12 @@ class Standardised:
 
     def logits(self, optimum: Optimum) -> Callable[[Tensor], Tensor]:
         """The head as a function of float32 features (b, columns of the matrix): logits (1, 1, classes, b)."""
+        head = self.head(optimum)
+        return lambda features: head.logits(self._own(features))
 
-        def of(features: Tensor) -> Tensor:
-            standard = (self._own(features) - self.mean.float()) * self.scale.float()
-            return torch.addmm(optimum.bias[:, None], optimum.weight, standard.T)[None, None]
-
-        return of
+    def head(self, optimum: Optimum) -> LinearHead:
+        """The head on this cat's own features."""
+        return LinearHead(self.mean.float(), self.scale.float(), optimum.weight, optimum.bias)
 
 
 def minimise(data: Standardised, labels: Tensor, classes: int, weight_decay: float, start: Optimum | None) -> Optimum:

@@ -21,14 +21,13 @@ def own_heads(passes: Passes, study: Study, cats: list[SeededCat]) -> Iterator[t
     """
     shape = 1, 1, passes.classes
     for cat in cats:
-        logits = _ensemble(passes, study, cat)
+        logits = own_logits(passes, study, cat)
         held = passes.matrix(passes.held_part, list(cat.snapshots), 0)
-        value = float(passes.accuracy(logits, held, shape))
-        predicted, in_top5 = passes.predict(logits, passes.matrix("test", list(cat.snapshots), 0), shape)
-        yield cat, ChosenHead(None, 0.0, None, value, [], predicted[0, 0].numpy(), in_top5[0, 0].numpy())
+        value = float(passes.accuracy(logits, held, shape, passes.held_part))
+        yield cat, ChosenHead(None, 0.0, None, value, [], *passes.read(cat, logits))
 
 
-def _ensemble(passes: Passes, study: Study, cat: SeededCat) -> Logits:
+def own_logits(passes: Passes, study: Study, cat: SeededCat) -> Logits:
     """The logarithm of the members' mean probability, (1, 1, classes, b)."""
     classifiers = [_classifier(passes, study, cat, number) for number in range(len(cat.snapshots))]
     widths = [snapshot.width for snapshot in cat.snapshots]

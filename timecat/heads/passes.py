@@ -10,7 +10,7 @@ import pickle
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from timecat.config.files import ProbeFile
 from timecat.config.probe import EPOCHS
 from timecat.features.matrix import FeatureMatrix
 from timecat.features.parts import Part
+from timecat.heads.kept_logits import as_float16
 from timecat.heads.linear_probe import learning_rate
 from timecat.heads.sgd import Heads
 from timecat.heads.sweep import Block, Concatenation, columns, head_bytes
@@ -29,6 +30,20 @@ from timecat.study.results import head_settings
 
 LOGITS_AT_ONCE = 1 << 25  # of an evaluation, 128 MiB of float32
 Logits = Callable[[Tensor], Tensor]  # (cats, K, classes, b) of features (b, columns)
+
+
+class Reading(NamedTuple):
+    """What a head says of n test images.
+
+    Attributes:
+        predicted: the likeliest class, int32 (n,), -1 by a head that diverged.
+        in_top5: whether the label is among the five likeliest, bool (n,).
+        logits: float16 (n, classes).
+    """
+
+    predicted: np.ndarray
+    in_top5: np.ndarray
+    logits: np.ndarray
 
 
 class Store(Protocol):
@@ -118,8 +133,7 @@ class Passes:
         epochs: int,
         horizon: int,
         purpose: str,
-        measured_on: str,
-        measure: Callable[[int, Heads, FeatureMatrix], None],
+        measure: Callable[[int, Heads, Callable[[str], FeatureMatrix]], None],
         measured: dict[str, Any],
     ) -> None:
         """Train K heads for each cat: epoch e visits default_rng([seed, e]).permutation(rows), as BetonLoader does.
@@ -128,18 +142,23 @@ class Passes:
             rates, decays: learning rates and weight decays (cats, K).
             epochs, horizon: epochs to train, and the length that the learning rate's schedule is laid out for.
             purpose: what the progress bar calls it.
-            measured_on, measure: the part whose features `measure` gets after each epoch.
+            measure: is called after each epoch, with its number, the heads, and what gives the features of a part.
             measured: what `measure` gathers; it is saved with the heads.
         """
         seed, batch = self.probe.seed, self.probe.data.batch_size
         snapshots, slices = columns(cats)
         size = sum(head_bytes(cat.features, self.classes) for cat in cats) * rates.shape[1]
         heads = Heads(slices, rates, decays, classes=self.classes, seed=seed, device=self.device)
-        content = [rates.tolist(), decays.tolist(), hashlib.sha256(rows.data).hexdigest(), horizon, purpose]
+        digest = hashlib.sha256(rows.data).hexdigest()
+        content = [rates.tolist(), decays.tolist(), digest, horizon, purpose, "chosen heads are kept"]
         path = self._path(cats, content)
         start, saved = self._resume(path, heads, measured), time.monotonic()
         whole = len(rows) - len(rows) % batch
         title = f"{self.store.name}: {rates.size} heads, {purpose}"
+
+        def features_of(part: str) -> FeatureMatrix:
+            return self.matrix(part, snapshots, size)
+
         with bar(title, epochs * whole, "images", start * whole) as advance:
             for epoch in range(start, epochs):
                 factor = learning_rate(1.0, epoch, horizon)
@@ -150,7 +169,7 @@ class Passes:
                 for numbers, values in zip(batches, features, strict=True):
                     heads.step(values, self.labels[part][numbers.to(self.device)], factor)
                     advance(len(numbers))
-                measure(epoch, heads, self.matrix(measured_on, snapshots, size))
+                measure(epoch, heads, features_of)
                 if time.monotonic() - saved > self._seconds and epoch + 1 < epochs:
                     self._save(path, epoch + 1, heads, measured)
                     saved = time.monotonic()
@@ -176,30 +195,53 @@ class Passes:
         measured.update(state["kept"])
         return state["epoch"]
 
-    def accuracy(self, logits: Logits, matrix: FeatureMatrix, shape: tuple[int, int, int]) -> Tensor:
-        """Top-1 on the held-out images in percent, float64 (cats, K) on the CPU; NaN of a head that diverged.
+    def accuracy(self, logits: Logits, matrix: FeatureMatrix, shape: tuple[int, int, int], part: str) -> Tensor:
+        """Top-1 on the held-out images, or those of `test`, in percent, float64 (cats, K) on the CPU; NaN of a head
+        that diverged.
 
         Args:
+            matrix: of the part.
             shape: of the logits without their last dimension.
         """
-        labels = self.labels[self.held_part]
+        labels, rows = self.labels[part], self.held if part == self.held_part else torch.arange(matrix.rows)
         right = torch.zeros(shape[:2], dtype=torch.float64, device=self.device)
-        for numbers, values in _evaluate(logits, matrix, self.held, shape):
+        for numbers, values in _evaluate(logits, matrix, rows, shape):
             largest, best = values.max(2)  # NaN where one is
             right += (best == labels[numbers.to(self.device)]).sum(2)
             right[~largest.isfinite().all(2)] = torch.nan
-        return (100 * right / len(self.held)).cpu()
+        return (100 * (right / len(rows))).cpu()
 
-    def predict(self, logits: Logits, matrix: FeatureMatrix, shape: tuple[int, int, int]) -> tuple[Tensor, Tensor]:
-        """Of the test images: the likeliest class, int32 (cats, K, n), -1 by a head that diverged, and whether the
-        label is among the five likeliest, bool (cats, K, n); on the CPU."""
-        predicted, in_top5 = [], []
-        for numbers, values in _evaluate(logits, matrix, torch.arange(matrix.rows), shape):
-            labels = self.labels["test"][numbers.to(self.device)].expand(*shape[:2], 1, -1)
-            largest, best = values.max(2)
-            predicted.append(best.int().masked_fill_(~largest.isfinite(), -1).cpu())
-            in_top5.append(((values > values.gather(2, labels)).sum(2) < 5).cpu())
-        return torch.cat(predicted, 2), torch.cat(in_top5, 2)
+    def read(
+        self,
+        cat: Concatenation,
+        logits: Logits,
+        part: Part | None = None,
+        labels: np.ndarray | None = None,
+        among: np.ndarray | None = None,
+    ) -> Reading:
+        """What one head says of test images; features come from their files, batch by batch.
+
+        Args:
+            logits: (1, 1, classes, b) of the cat's own features (b, D).
+            part, labels: the images, and their classes int64 (n,); data.test's where not given.
+            among: the class numbers that predictions are among, int64 (k,) ascending; all where not given.
+        """
+        part = part or self.store.parts["test"]
+        of_images = self.labels["test"] if labels is None else torch.from_numpy(labels).to(self.device)
+        outside = torch.zeros(self.classes, 1, device=self.device)
+        if among is not None:
+            outside[:] = -torch.inf
+            outside[among] = 0.0
+        matrix = FeatureMatrix([self.store.load(part, snapshot) for snapshot in cat.snapshots], self.device, 0)
+        predicted, in_top5 = np.empty(matrix.rows, np.int32), np.empty(matrix.rows, bool)
+        kept = np.empty((matrix.rows, self.classes), np.float16)
+        for numbers, values in _evaluate(logits, matrix, torch.arange(matrix.rows), (1, 1, self.classes)):
+            rows, told = numbers.numpy(), values[0, 0] + outside
+            largest, best = told.max(0)
+            predicted[rows] = best.int().masked_fill_(~largest.isfinite(), -1).cpu().numpy()
+            in_top5[rows] = ((told > told.gather(0, of_images[numbers.to(self.device)][None])).sum(0) < 5).cpu().numpy()
+            kept[rows] = as_float16(values[0, 0].T.cpu().numpy(), best.cpu().numpy(), among)
+        return Reading(predicted, in_top5, kept)
 
 
 def _evaluate(

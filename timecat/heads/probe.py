@@ -17,6 +17,7 @@ from timecat.errors import UserError
 from timecat.features.extract import FeatureStore
 from timecat.features.parts import images_of
 from timecat.features.projection import projected
+from timecat.heads.kept_logits import write_logits
 from timecat.heads.own_head import own_heads
 from timecat.heads.passes import Passes
 from timecat.heads.protocols import ChosenHead, choose
@@ -123,6 +124,8 @@ def _probe_data_set(study: Study, probe: ProbeFile, protocol: Protocol) -> None:
             "projection": projection_of(cat),
             **result_of_head(chosen, labels, probe.model.num_classes),
         }
+        if (digest := keep(directory, cat.name, protocol, chosen, probe.probe.logits)) is not None:
+            probed["head_sha256"] = digest
         of_cat = results["cats"].setdefault(cat.cat.name, {"members": 0, "steps": 0, "repetitions": {}})
         of_cat["members"], of_cat["steps"] = cat.cat.members, cat.cat.steps
         of_cat["repetitions"][str(cat.repetition)] = probed
@@ -141,6 +144,25 @@ def result_of_head(chosen: ChosenHead, labels: np.ndarray, classes: int) -> Chos
         "chosen_by_acc1": chosen.chosen_by,
         "heads": chosen.heads,
     }
+
+
+def keep(directory: ProbeDirectory, name: str, protocol: Protocol, chosen: ChosenHead, logits: bool) -> str | None:
+    """Write a cat's chosen head and its logits of the test images, or remove those that are there.
+
+    Args:
+        name: of the cat and repetition.
+        logits: whether they are kept.
+
+    Returns:
+        SHA-256 of the head's file; None where there is none.
+    """
+    head_path, logits_path = directory.head(name, protocol), directory.logits(name, protocol)
+    for path in (head_path, logits_path):
+        path.unlink(missing_ok=True)
+    if not logits:
+        return None
+    write_logits(logits_path, chosen.logits)
+    return None if chosen.head is None else chosen.head.save(head_path)
 
 
 def _begin(study: Study, store: FeatureStore, protocol: Protocol) -> Results:

@@ -8,10 +8,10 @@ read once.
 public code of arXiv 2506.18221 reports it; for comparison with its figures only.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -20,7 +20,8 @@ from timecat.config.probe import EPOCHS
 from timecat.errors import UserError
 from timecat.features.matrix import FeatureMatrix
 from timecat.heads.lbfgs import Standardised, minimise
-from timecat.heads.passes import Passes
+from timecat.heads.linear_head import LinearHead
+from timecat.heads.passes import Passes, Reading
 from timecat.heads.sgd import Heads
 from timecat.heads.sweep import AnyCat, Concatenation, Group, columns, groups, head_bytes
 from timecat.progress_bar import bar
@@ -38,6 +39,8 @@ class ChosenHead:
         heads: of each head its lr, weight_decay and curve: top-1 in percent after each epoch on what it is chosen on,
             None where it has diverged.
         predicted, in_top5: of the test images, int32 (n,) and bool (n,).
+        logits: of the test images, float16 (n, classes), whose argmax is `predicted`.
+        head: itself, where it is one affine map of the cat's features.
     """
 
     lr: float | None
@@ -47,6 +50,8 @@ class ChosenHead:
     heads: list[HeadResult]
     predicted: np.ndarray
     in_top5: np.ndarray
+    logits: np.ndarray
+    head: LinearHead | None = None
 
 
 def choose(passes: Passes, protocol: Protocol, cats: list[AnyCat]) -> Iterator[tuple[AnyCat, ChosenHead]]:
@@ -78,14 +83,10 @@ def _heldout(passes: Passes, cats: Sequence[Concatenation], parts: list[Group]) 
     chosen = [best(curve, cat.name) for curve, cat in zip(curves, cats, strict=True)]
     measured: dict[str, Any] = {}
 
-    def test(epoch: int, heads: Heads, matrix: FeatureMatrix) -> None:
-        ending = [index for index, (_, last) in enumerate(chosen) if last == epoch]
-        if ending:
-            predicted, in_top5 = passes.predict(heads.logits, matrix, heads.shape)
-            for index in ending:
-                if (predicted[index] < 0).any():
-                    raise UserError(f"the head of {cats[index].name} diverged when trained again; lower model.lr")
-                measured[str(index)] = [predicted[index, 0].clone(), in_top5[index, 0].clone()]
+    def keep(epoch: int, heads: Heads, features: Callable[[str], FeatureMatrix]) -> None:
+        for index, (_, last) in enumerate(chosen):
+            if last == epoch:
+                measured[str(index)] = list(heads.head(index, 0))
 
     won = np.array([passes.grid[cell] for cell, _ in chosen])
     passes.train(
@@ -96,21 +97,34 @@ def _heldout(passes: Passes, cats: Sequence[Concatenation], parts: list[Group]) 
         epochs=max(last for _, last in chosen) + 1,
         horizon=passes.epochs,
         purpose="trained again",
-        measured_on="test",
-        measure=test,
+        measure=keep,
         measured=measured,
     )
     for index, (cell, epoch) in enumerate(chosen):
-        value, predictions = float(curves[index, cell, epoch]), [tensor.numpy() for tensor in measured[str(index)]]
-        yield ChosenHead(*passes.grid[cell], epoch + 1, value, _curves(passes.grid, curves[index]), *predictions)
+        value, head = float(curves[index, cell, epoch]), LinearHead(*measured.pop(str(index)))
+        reading = _read(passes, cats[index], head)
+        yield ChosenHead(*passes.grid[cell], epoch + 1, value, _curves(passes.grid, curves[index]), *reading, head)
+
+
+def _read(passes: Passes, cat: Concatenation, head: LinearHead) -> Reading:
+    """The head on the test images.
+
+    Raises:
+        UserError: it diverged.
+    """
+    reading = passes.read(cat, head.to(passes.device).logits)
+    if (reading.predicted < 0).any():
+        raise UserError(f"the head of {cat.name} diverged when trained again; lower model.lr")
+    return reading
 
 
 def _heldout_curves(passes: Passes, group: Group) -> np.ndarray:
     """Top-1 on the held-out images (cats, K, epochs)."""
     measured: dict[str, Any] = {"epochs": []}
 
-    def measure(epoch: int, heads: Heads, matrix: FeatureMatrix) -> None:
-        measured["epochs"].append(passes.accuracy(heads.logits, matrix, heads.shape))
+    def measure(epoch: int, heads: Heads, features: Callable[[str], FeatureMatrix]) -> None:
+        part = passes.held_part
+        measured["epochs"].append(passes.accuracy(heads.logits, features(part), heads.shape, part))
 
     epochs = passes.epochs
     passes.train(
@@ -120,38 +134,43 @@ def _heldout_curves(passes: Passes, group: Group) -> np.ndarray:
         epochs=epochs,
         horizon=epochs,
         purpose="chosen on held-out images",
-        measured_on=passes.held_part,
         measure=measure,
         measured=measured,
     )
     return torch.stack(measured["epochs"], 2).numpy()
 
 
+class _Best(NamedTuple):
+    """The best of one pass: its setting, last epoch and top-1, all curves of the pass, and the head."""
+
+    setting: tuple[float, float]
+    epochs: int
+    value: float
+    curves: list[HeadResult]
+    head: LinearHead
+
+
 def _paper(passes: Passes, cats: Sequence[Concatenation], parts: list[Group]) -> Iterator[ChosenHead]:
-    by_cat: list[list[ChosenHead]] = [[] for _ in cats]
-    for group in parts:
-        for index, chosen in enumerate(_paper_pass(passes, group)):
-            by_cat[index].append(chosen)
-    for several in by_cat:
-        winner = max(several, key=lambda chosen: chosen.chosen_by)
-        winner.heads = [head for chosen in several for head in chosen.heads]
-        yield winner
+    by_pass = [_paper_pass(passes, group) for group in parts]
+    for cat, several in zip(cats, zip(*by_pass, strict=True), strict=True):
+        won = max(several, key=lambda each: each.value)
+        curves = [head for each in several for head in each.curves]
+        lr, decay = won.setting
+        yield ChosenHead(lr, decay, won.epochs, won.value, curves, *_read(passes, cat, won.head), won.head)
 
 
-def _paper_pass(passes: Passes, group: Group) -> Iterator[ChosenHead]:
+def _paper_pass(passes: Passes, group: Group) -> list[_Best]:
+    """Of each cat."""
     measured: dict[str, Any] = {"epochs": []}
 
-    def measure(epoch: int, heads: Heads, matrix: FeatureMatrix) -> None:
-        predicted, in_top5 = passes.predict(heads.logits, matrix, heads.shape)
-        right = 100 * (predicted == passes.labels["test"].cpu()).double().mean(2)
-        right[(predicted < 0).any(2)] = torch.nan
-        measured["epochs"].append(right)
+    def measure(epoch: int, heads: Heads, features: Callable[[str], FeatureMatrix]) -> None:
+        measured["epochs"].append(passes.accuracy(heads.logits, features("test"), heads.shape, "test"))
         curves = torch.stack(measured["epochs"], 2).numpy()
         for index, curve in enumerate(curves):
             if np.isfinite(curve[:, -1]).any():
                 cell, at = best(curve, group.cats[index].name)
                 if at == epoch:
-                    measured[str(index)] = [predicted[index, cell].clone(), in_top5[index, cell].clone()]
+                    measured[str(index)] = list(heads.head(index, cell))
 
     passes.train(
         group.cats,
@@ -160,16 +179,15 @@ def _paper_pass(passes: Passes, group: Group) -> Iterator[ChosenHead]:
         epochs=EPOCHS,
         horizon=EPOCHS,
         purpose="best on the test set",
-        measured_on="test",
         measure=measure,
         measured=measured,
     )
+    found = []
     for index, curve in enumerate(torch.stack(measured["epochs"], 2).numpy()):
         cell, epoch = best(curve, group.cats[index].name)
-        predictions = [tensor.numpy() for tensor in measured[str(index)]]
-        yield ChosenHead(
-            *group.grid[cell], epoch + 1, float(curve[cell, epoch]), _curves(group.grid, curve), *predictions
-        )
+        value, head = float(curve[cell, epoch]), LinearHead(*measured[str(index)])
+        found.append(_Best(group.grid[cell], epoch + 1, value, _curves(group.grid, curve), head))
+    return found
 
 
 def _settings(group: Group) -> tuple[np.ndarray, np.ndarray]:
@@ -210,7 +228,7 @@ def _optimum(passes: Passes, cat: Concatenation) -> ChosenHead:
         data, optimum = Standardised(train, own, torch.from_numpy(passes.fit)), None
         for decay in decays:
             optimum = minimise(data, labels[data.rows.to(passes.device)], passes.classes, decay, optimum)
-            value = float(passes.accuracy(data.logits(optimum), train, shape))
+            value = float(passes.accuracy(data.logits(optimum), train, shape, passes.held_part))
             heads[decay] = {
                 "lr": None,
                 "weight_decay": decay,
@@ -223,9 +241,9 @@ def _optimum(passes: Passes, cat: Concatenation) -> ChosenHead:
         rows = torch.from_numpy(passes.all if passes.probe.probe.refit else passes.fit)
         data = Standardised(train, own, rows)
         optimum = minimise(data, labels[rows.to(passes.device)], passes.classes, chosen, None)
-        predicted, in_top5 = passes.predict(data.logits(optimum), passes.matrix("test", snapshots, size), shape)
+        head = data.head(optimum)
+        reading = passes.read(cat, head.logits)
         advance(1)
     results = [heads[decay] for decay in passes.probe.probe.weight_decays]
-    return ChosenHead(
-        None, chosen, None, heads[chosen]["curve"][0] or 0.0, results, predicted[0, 0].numpy(), in_top5[0, 0].numpy()
-    )
+    value = heads[chosen]["curve"][0] or 0.0
+    return ChosenHead(None, chosen, None, value, results, *reading, head.to(torch.device("cpu")))

@@ -11,7 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from timecat.heads.linear_head import LinearHead
 from timecat.heads.linear_probe import MOMENTUM, initial_weight
+
+BATCH_NORM_EPS = 1e-5  # torch's
 
 
 class _Cat(NamedTuple):
@@ -20,6 +23,7 @@ class _Cat(NamedTuple):
     weight: Tensor  # (K, classes, D)
     offset: Tensor  # the weight times BatchNorm's bias, feature by feature, before it is summed
     gradient: Tensor  # of the weight
+    gain: Tensor  # BatchNorm's weight (K, 1, D)
     shift: Tensor  # BatchNorm's bias (K, 1, D)
     shift_gradient: Tensor
     parts: list[tuple[Tensor, Tensor, slice]]  # weight times gain, its gradient (K x classes, d), columns of the batch
@@ -71,8 +75,8 @@ class Heads:
                 parts.append((*flat, part))
                 start = stop
             weights = (tensor[:, :, own] for tensor in (self.weight, self._scaled, self._gradient))
-            shifts = (tensor[1, :, :, own] for tensor in (self.affine, self._affine_gradient))
-            self._cats.append(_Cat._make([*weights, *shifts, parts]))
+            gain, shift, gradient = (t[..., own] for t in (*self.affine, self._affine_gradient[1]))
+            self._cats.append(_Cat._make([*weights, gain, shift, gradient, parts]))
         rates, decays = (torch.from_numpy(v.astype(np.float32)).to(device) for v in (lrs, weight_decays))
         repeats = torch.tensor(widths, device=device)
         by_column = [values.repeat_interleave(repeats, 0).T[:, None, :].contiguous() for values in (rates, decays)]
@@ -129,6 +133,15 @@ class Heads:
         for parameter, gradient, velocity, rate in zip(parameters, gradients, self.velocity, self._rates, strict=True):
             velocity.mul_(MOMENTUM).add_(gradient)
             parameter.addcmul_(gradient.add_(velocity, alpha=MOMENTUM), rate, value=-factor)
+
+    def head(self, cat: int, setting: int) -> LinearHead:
+        """One head as it is now, by the running statistics, on the CPU."""
+        own = self._cats[cat]
+        mean, variance = (torch.cat([v[part] for *_, part in own.parts]) for v in (self.mean, self.variance))
+        weight = own.weight[setting]
+        bias = self.bias[cat, setting, :, 0] + (weight * own.shift[setting]).sum(1)
+        scale = (variance + BATCH_NORM_EPS).rsqrt()
+        return LinearHead(mean, scale, weight * own.gain[setting], bias).to(torch.device("cpu"))
 
     def state(self) -> list[Tensor]:
         """All that a next step depends on."""

@@ -93,6 +93,9 @@ def _probe_plan(study: Study, probe: ProbeFile) -> str:
     size = sum(head_bytes(cat.features, classes) for cat in cats) * len(grid) / 1e9
     counted = f"{len(cats)} cat{'s' * (len(cats) > 1)} x {len(grid)} settings"
     words += f"; {total:,} heads ({counted}, {classes:,} classes, {size:.2g} GB)"
+    if probe.probe.logits and "test" in images:
+        kept = sum(4 * cat.features for cat in cats if cat.cat.head == "linear") + 2 * images["test"] * len(cats)
+        words += f", {classes * kept / 1e9:.2g} GB of chosen heads and logits kept;"
     if len(passes) == 1:
         return f"{words} in one pass"
     shares = [

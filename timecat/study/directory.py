@@ -3,7 +3,7 @@
 member_<seed>…/  snapshot_<step>.pt, last.ckpt, previous.ckpt, recipe.json, progress.json, done.json, lock
 features/<data>/<part>/<member>_<step>.npy and .json
 soups/           means of members' weights
-probe/<data>/    results.json, predictions.npz, lock
+probe/<data>/    results.json, predictions.npz, lock, logits/<cat>_<repetition>.npy, heads/<cat>_<repetition>.npz
 launch/          the scripts that were submitted, jobs, lock
 logs/            fit_<member>.log, probe_<place in study.probes>.log, report.log
 study.json, report.json, report.md, report.png, report.svg, report_costs.png, report_costs.svg
@@ -165,6 +165,14 @@ class ProbeDirectory:
     def predictions(self, protocol: Protocol) -> Path:
         """Of the test images' labels and what each cat and repetition predicts."""
         return self.path / f"predictions{_suffix(protocol)}.npz"
+
+    def logits(self, block: str, protocol: Protocol) -> Path:
+        """Of the test images, by the chosen head of one cat and repetition."""
+        return self.path / "logits" / f"{block}{_suffix(protocol)}.npy"
+
+    def head(self, block: str, protocol: Protocol) -> Path:
+        """The chosen head of one cat and repetition."""
+        return self.path / "heads" / f"{block}{_suffix(protocol)}.npz"
 
     def earlier(self, path: Path, digest: str) -> Path:
         """Where results or predictions lie that new ones took the place of."""

@@ -74,6 +74,7 @@ class CatResult(ChosenResult):
         snapshots: their names, in the cat's order.
         features: their number, behind the projection where there is one.
         projection: how and to how many features; empty without one.
+        head_sha256: of the file of a head that was kept by probe.logits.
     """
 
     key: str
@@ -84,6 +85,7 @@ class CatResult(ChosenResult):
     snapshots: NotRequired[list[str]]
     features: int
     projection: NotRequired[list[str]]
+    head_sha256: NotRequired[str]
 
 
 class CatResults(TypedDict):
