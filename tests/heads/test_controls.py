@@ -25,6 +25,9 @@ CATS = {
     "soup-of-run": {"soup": "one"},
     "all": {"members": 2, "steps": 20, "project": 128},
     "half": {"members": 2, "steps": 20, "project": 64},
+    "short": {"short": "cat2"},
+    "second": {"of": [{"first": 1, "steps": 20}]},
+    "ensemble": {"ensemble": "cat2"},
     "random": {"members": 2, "steps": 20, "project": 64, "projection": "random"},
 }
 
@@ -152,3 +155,14 @@ def test_weights_that_do_not_fit_are_told_in_a_line(controls, digits, tmp_path, 
     assert told.count("\n") == 1
     for word in words:
         assert word in told
+
+
+def test_an_ensemble_averages_the_probabilities_of_its_members_own_heads(controls):
+    """Of two members that are cats too: their kept logits give the ensemble's."""
+    directory = controls / "runs/s/probe/digits/logits"
+    parts = [torch.from_numpy(np.load(directory / f"{name}_0.npy")).float().softmax(1) for name in ("short", "second")]
+    ensemble = torch.from_numpy(np.load(directory / "ensemble_0.npy")).float()
+    torch.testing.assert_close(ensemble.exp(), (parts[0] + parts[1]) / 2, rtol=0.02, atol=0.002)
+    short, second, both = (result(controls, name)["acc1"] for name in ("short", "second", "ensemble"))
+    assert both > min(short, second)
+    assert result(controls, "ensemble")["features"] == 128

@@ -17,6 +17,7 @@ from timecat.errors import UserError
 from timecat.features.extract import FeatureStore
 from timecat.features.parts import images_of
 from timecat.features.projection import projected
+from timecat.heads.ensemble import ensembles, members_of
 from timecat.heads.kept_logits import write_logits
 from timecat.heads.own_head import own_heads
 from timecat.heads.passes import Passes
@@ -91,6 +92,9 @@ def _probe_data_set(study: Study, probe: ProbeFile, protocol: Protocol) -> None:
         )
         for cat in wanted
     }
+    by_head = {head: [cat for cat in wanted if cat.cat.head == head] for head in ("own", "ensemble", "linear")}
+    for member in members_of(by_head["ensemble"]):
+        keys[member.name] = _hash([store.key(part, member.snapshot) for part in store.parts.values()])
     results = _begin(study, store, protocol)
     predictions = read_predictions(directory.predictions(protocol))
     labels = store.labels(store.parts["test"])
@@ -102,15 +106,14 @@ def _probe_data_set(study: Study, probe: ProbeFile, protocol: Protocol) -> None:
         or cat.name not in predictions
     ]
     passes = Passes(store, keys, torch.device(on[0]), directory, study.checkpoint_minutes)
-    by_head = {head: [cat for cat in left if cat.cat.head == head] for head in ("own", "linear")}
-    fitted = {cat.name: cat for cat in by_head["linear"]}
-    for cat, chosen in chain(
-        own_heads(passes, study, by_head["own"]),
-        (
-            (fitted[cat.name], chosen)
-            for cat, chosen in (choose(passes, protocol, [*map(projected, fitted.values())]) if fitted else ())
-        ),
+    own, ensembled, fitted = ([cat for cat in of_head if cat in left] for of_head in by_head.values())
+    by_name = {cat.name: cat for cat in left}
+    for probed_cat, chosen in chain(
+        own_heads(passes, study, own),
+        ensembles(passes, protocol, ensembled) if ensembled else (),
+        choose(passes, protocol, [projected(cat) for cat in fitted]) if fitted else (),
     ):
+        cat = by_name[probed_cat.name]
         predictions |= {"labels": labels, cat.name: chosen.predicted, f"{cat.name}_top5": chosen.in_top5}
         predictions |= store.groups(store.parts["test"])
         probed: CatResult = {

@@ -60,20 +60,21 @@ def cost_picture(study: Study, content: Report, kind: str) -> bytes:
 
 
 def _families(study: Study, content: Report) -> list[_Family]:
-    budget = content["cats"][content["baseline"]]["images"]
-    by_kind: dict[tuple[str, str, str], list[str]] = {}
+    by_kind: dict[tuple[str, str, bool, str], list[str]] = {}
     for name, row in content["cats"].items():
         if row["direct"] is not None or row["costs"] is None or not row["acc1"]:
             continue
-        share, cat = row["images"] / budget, study.cats[name]
+        cat = study.cats[name]
+        share = study.share(cat) or 1.0
         more = "" if 1 / TOLERANCE <= share <= TOLERANCE else f"{share:.3g} x the images"
-        alike = repr(sorted({repr(each.different) for each in cat.of}))
-        by_kind.setdefault((alike, cat.head, more), []).append(name)
+        alike = repr([cat.control, cat.project and cat.projection, *sorted({repr(each.different) for each in cat.of})])
+        by_kind.setdefault((alike, cat.head, cat.of_one_run, more), []).append(name)
     families = []
     looks = zip(by_kind.items(), cycle(color_sequence()), cycle(MARKERS))
-    for ((_, head, more), cats), colour, marker in looks:
+    for ((_, head, _, more), cats), colour, marker in looks:
         cats.sort(key=lambda name: content["cats"][name]["members"])
-        difference = study.cats[cats[0]].difference if len(study.cats[cats[0]].of) == 1 else "members of several kinds"
+        several = len({repr(each.different) for each in study.cats[cats[0]].of}) > 1
+        difference = "members of several kinds" if several else study.cats[cats[0]].difference
         what = ", ".join(filter(None, (difference, "the members' own heads" if head == "own" else "", more)))
         names = ", ".join(cats) if len(cats) < 5 else f"{cats[0]} to {cats[-1]}"
         families.append(_Family(cats, f"{names}: {what}" if what else names, colour, marker))

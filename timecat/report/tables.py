@@ -53,7 +53,7 @@ def data_cells(study: Study | ExternalFeatures, content: Report, name: str) -> t
                 f"{value['acc5']:.1f}",
                 f"{value['mean_per_class']:.1f}",
                 f"{worst['class']}: {worst['acc1']:.1f}",
-                _settings(value["weight_decays"]) if row["head"] == "linear" else "own",
+                _settings(value["weight_decays"]) if row["head"] == "linear" else row["head"],
                 _settings(value["epochs"]),
                 _settings(value["lrs"]),
             ]

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import TypedDict, TypeVar
 
 from timecat.config.files import ProbeFile
+from timecat.config.member import MemberConfig
 from timecat.data.count import train_images
 from timecat.study import costs
 from timecat.study.plan import MemberPlan, SeededCat, Snapshot
@@ -38,30 +39,47 @@ def costs_of_cats(study: Study) -> dict[str, Costs]:
 
 def costs_of_cat(study: Study, seeded: SeededCat) -> Costs:
     """Of one cat in one repetition."""
-    is_own = seeded.cat.head == "own"
     probes = {probe.name: probe for probe in study.probes if seeded.cat.is_probed_on(probe.name)}
-    size = costs.parameters if is_own else costs.backbone_parameters
+    size = costs.parameters if seeded.cat.head == "own" else costs.backbone_parameters
+    models = [_model(snapshot) for snapshot in seeded.snapshots]
     longest: dict[str, Snapshot] = {}
-    for snapshot in sorted(seeded.snapshots, key=lambda snapshot: snapshot.step):
+    for snapshot in sorted(seeded.trained, key=lambda snapshot: snapshot.step):
         longest[snapshot.plan.name] = snapshot
+    runs = [_run_flops(snapshot.plan, snapshot.step, study.batch_size) for snapshot in longest.values()]
     return {
-        "parameters": _sum(size(snapshot.plan.model) for snapshot in seeded.snapshots),
-        "training_flops": _sum(_run_flops(plan, step, study.batch_size) for plan, step in longest.values()),
+        "parameters": _sum(model and size(model) for model in models),
+        "training_flops": None if seeded.cat.elsewhere else _sum(runs),
         "features": seeded.features,
-        "inference_flops": {name: _inference_flops(seeded, probe) for name, probe in probes.items()},
+        "inference_flops": {
+            name: _sum(
+                [
+                    *(model and costs.backbone_flops(model, probe.data.resolution) for model in models),
+                    *(costs.head_flops(*sizes) for sizes in _maps(seeded, probe)),
+                ]
+            )
+            for name, probe in probes.items()
+        },
         "head_bytes": {
-            name: 0 if is_own else costs.head_bytes(seeded.features, probe.model.num_classes)
+            name: 0 if seeded.cat.head == "own" else sum(costs.head_bytes(*sizes) for sizes in _maps(seeded, probe))
             for name, probe in probes.items()
         },
     }
 
 
-def _inference_flops(seeded: SeededCat, probe: ProbeFile) -> int | None:
-    side, models = probe.data.resolution, [snapshot.plan.model for snapshot in seeded.snapshots]
+def _model(snapshot: Snapshot) -> MemberConfig | None:
+    """None of a network that is no ResNet of ours."""
+    return None if snapshot.elsewhere and snapshot.elsewhere.backbone else snapshot.plan.model
+
+
+def _maps(seeded: SeededCat, probe: ProbeFile) -> list[tuple[int, int]]:
+    """(inputs, outputs) of the linear maps behind the backbones."""
+    classes = probe.model.num_classes
     if seeded.cat.head == "own":
-        return _sum(costs.forward_flops(model, side) for model in models)
-    head = costs.head_flops(seeded.features, probe.model.num_classes)
-    return _sum([*(costs.backbone_flops(model, side) for model in models), head])
+        return [(snapshot.width, snapshot.plan.model.num_classes) for snapshot in seeded.snapshots]
+    if seeded.cat.head == "ensemble":
+        return [(snapshot.width, classes) for snapshot in seeded.snapshots]
+    projection = [(seeded.all_features, seeded.features)] if seeded.features < seeded.all_features else []
+    return [*projection, (seeded.features, classes)]
 
 
 def _run_flops(plan: MemberPlan, steps: int, batch: int) -> float | None:

@@ -101,7 +101,7 @@ class Cat:
     @property
     def difference(self) -> str:
         """What it has otherwise than members of the config's sections and one head on all features, in words."""
-        words = [self.control] if self.control else []
+        words = [self.control] if self.control else ["snapshots of one run"] if self.of_one_run else []
         words += [f"{self.projection} of its features to {self.project:,}"] if self.project else []
         members = [_words(*each.different) for each in self.of]
         if len(set(members)) <= 1:
