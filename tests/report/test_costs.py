@@ -1,6 +1,7 @@
 """Which unit the report's intervals are over, which differences it marks, and what it says of costs."""
 
 import json
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,8 @@ from tests.support.fake_results import write_results
 from tests.support.small_study import ONE_CYCLE, write_probe, write_study
 from timecat.cli import main
 from timecat.config.member import MemberConfig
+from timecat.figure import pyplot
+from timecat.report.labels import Labelled, place_labels
 from timecat.study import costs
 from timecat.study.study import Study
 
@@ -113,3 +116,19 @@ def test_the_report_says_what_cats_cost(tmp_path, capsys):
     assert events.Images("report_costs")[0].encoded_image_string == png
     svg = (directory / "report_costs.svg").read_text()
     assert svg.count(">sure</text>") == svg.count(">unsure</text>") == 2  # labels beside the points of both panels
+
+
+def test_labels_cover_neither_each_other_nor_points():
+    """Ten points closer together than a label is high."""
+    figure, panel = pyplot().subplots(figsize=(4, 3))
+    points = [Labelled(1 + 0.05 * k, 50 + 0.1 * k, 49, 52, f"cat{k}", "black") for k in range(10)]
+    panel.plot([point.x for point in points], [point.y for point in points], "o")
+    panel.set(xlim=(0, 3), ylim=(40, 60))
+    figure.canvas.draw()
+    place_labels(panel, points)
+    boxes = [text.get_window_extent() for text in panel.texts if text.get_text()]
+    assert len(boxes) == 10
+    assert not any(one.overlaps(other) for one, other in combinations(boxes, 2))
+    at = [panel.transData.transform((point.x, point.y)) for point in points]
+    assert not any(box.contains(*place) for box in boxes for place in at)
+    pyplot().close(figure)

@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 # how far from its point a label may stand, in points of 1/72 inch, and in which directions, the better ones first
 DISTANCES = (7, 14, 24, 36, 50, 66)
 DIRECTIONS = ((1, 0), (1, 0.7), (1, -0.7), (-1, 0), (-1, 0.7), (-1, -0.7), (0, 1), (0, -1), (1, 1.4), (1, -1.4))
-LINE_FROM = 20  # distance from which on a line leads to the point
+LINE_FROM = 14  # distance from which on a line leads to the point
+AROUND = 1.5  # a label
 POINT = 4  # half of a marker's size
 
 
@@ -81,7 +82,8 @@ def _best(x: float, y: float, width: float, height: float, taken: Sequence[Box],
             bottom = y + dy * distance - height / 2
             box = Box(left, bottom, left + width, bottom + height)
             outside = width * height - box.overlap(frame)
-            cost = sum(box.overlap(other) for other in taken) + 10 * outside
+            roomy = Box(left - AROUND, bottom - AROUND, box.right + AROUND, box.top + AROUND)
+            cost = sum(roomy.overlap(other) for other in taken) + 10 * outside
             if cost < 0.5:
                 return box, distance
             if cost < least:
