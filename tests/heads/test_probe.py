@@ -61,7 +61,7 @@ def make_study(root: Path, digits: Path, **probe) -> Path:
     write_study(root / "study.yaml", {**data, "holdout": 0.0}, {"stem": "small"}, cats, **settings)
     write_probe(
         root / "digits.yaml",
-        {**data, "resolution": 14, "batch_size": 128, "workers": 1},
+        {**data, "resolution": 14, "batch_size": 125, "workers": 1},
         {"weight_decays": DECAYS, "storage": "float32", **probe},
         {
             "snapshots": [str(root / f"runs/s/member_{k}/snapshot_10.pt") for k in range(2)],

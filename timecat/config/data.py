@@ -13,7 +13,7 @@ from timecat.errors import UserError
 
 Interpolation = Literal["area", "bicubic"]
 Preset = Literal["imagenet", "small"]
-Normalisation = Literal["imagenet", "cifar"]
+Normalisation = Literal["imagenet", "cifar", "cifar_public"]
 NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 LabelSpace = Literal["shared", "side_by_side"]
 
@@ -65,7 +65,8 @@ class DataConfig:
         padding: pixels that the images are shifted by at most; instead of the preset's.
         scale: range of a random crop's area; instead of the preset's.
         interpolation: `area` is FFCV's, `bicubic` Pillow's; instead of the preset's.
-        normalisation: mean and deviation of `imagenet` or `cifar`, instead of the preset's.
+        normalisation: mean and deviation of `imagenet`, of `cifar`, or `cifar_public`, CIFAR's mean and the mean of
+            single images' deviations, which much public code divides by; instead of the preset's.
         holdout: share of the training file that is held out, stratified and the same for every seed.
         subset: images of the training file that are used at all, stratified; all where not given.
         train_images: images the training file must hold; lets `timecat plan` count epochs before the file is there.

@@ -15,7 +15,13 @@ from timecat.config.data import DataConfig, Interpolation, Normalisation, Preset
 # mean and standard deviation by channel, of 1
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 CIFAR = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
-MEAN_AND_STD: dict[Normalisation, tuple[tuple[float, ...], tuple[float, ...]]] = {"imagenet": IMAGENET, "cifar": CIFAR}
+# the mean of single images' deviations, as in kuangliu/pytorch-cifar and in the public code of arXiv 2506.18221
+CIFAR_PUBLIC = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
+MEAN_AND_STD: dict[Normalisation, tuple[tuple[float, ...], tuple[float, ...]]] = {
+    "imagenet": IMAGENET,
+    "cifar": CIFAR,
+    "cifar_public": CIFAR_PUBLIC,
+}
 NORMALISATIONS: dict[Preset, Normalisation] = {"imagenet": "imagenet", "small": "cifar"}
 
 

@@ -14,6 +14,7 @@ from timecat.errors import UserError
 from timecat.features.arrays import open_features, open_whole_numbers
 from timecat.features.blocks import Block, ExternalCat
 from timecat.study.directory import Protocol, StudyDirectory, read_record
+from timecat.study.protocols import BEFORE
 from timecat.study.results import CatResult, Results, head_settings
 
 
@@ -149,9 +150,9 @@ class ExternalFeatures:
         stored = read_record(self.directory.probe(self.probe.name).results(protocol))
         if stored is None or stored.get("classes") != self.probe.model.num_classes:
             return None
-        heads, labels = head_settings(self.probe), self.label_hashes()
+        heads, labels = head_settings(self.probe, protocol), self.label_hashes()
         before = stored.get("images", {}).get("labels", {})
-        if {**heads, **stored["settings"]} != heads:
+        if {**heads, **BEFORE, **stored["settings"]} != heads:
             return None
         if any(digest not in (None, before.get(split)) for split, digest in labels.items()):
             return None

@@ -31,7 +31,9 @@ from timecat.features.soup import make_soup
 from timecat.networks.backbone import Weights, load_backbone
 from timecat.process import PARENT, cores, die_with_parent
 from timecat.progress_bar import bar
+from timecat.study.directory import Protocol
 from timecat.study.plan import Snapshot
+from timecat.study.protocols import as_seen_by
 from timecat.study.study import Study
 from timecat.terminal import say
 
@@ -55,11 +57,18 @@ class FeatureStore:
     Args:
         probe: of the data set.
         devices: where the backbones run, a process each where there are several.
+        protocol: whose normalisation of the images it is.
+
+    Attributes:
+        probe: as the protocol sees it.
     """
 
-    def __init__(self, study: Study, probe: ProbeFile, devices: list[str]) -> None:
-        self.study, self.probe, self.name, self.config = study, probe, probe.name, probe.probe
-        self.data, self.devices = images_of(probe), devices
+    def __init__(self, study: Study, probe: ProbeFile, devices: list[str], protocol: Protocol = "heldout") -> None:
+        self.study, self.probe, self.name, self.config = study, as_seen_by(protocol, probe), probe.name, probe.probe
+        self.data, self.devices = images_of(self.probe), devices
+        self._protocol: Protocol = (
+            "heldout" if self.probe == probe else protocol
+        )  # files are shared where all is the same
         self.parts = parts(self.data, self.config.views)
         self._projections = Projections(self)
         self._keys = {part.name: self._key_of(part) for part in self.parts.values()}
@@ -109,7 +118,7 @@ class FeatureStore:
         return digest
 
     def array(self, part: Part, snapshot: Snapshot) -> FeatureFile:
-        path = self.study.directory.feature_file(self.name, part.name, snapshot.name)
+        path = self.study.directory.feature_file(self.name, part.name, snapshot.name, self._protocol)
         return FeatureFile(path, self.key(part, snapshot), len(part.indices), snapshot.width, self.config.storage)
 
     def load(self, part: Part, snapshot: Snapshot | Projected) -> Tensor:

@@ -68,7 +68,7 @@ def probe_external(features: ExternalFeatures, protocol: Protocol = "heldout") -
             if not left and not np.array_equal(before, groups):  # pyright: ignore[reportArgumentType] (None equals None)
                 write_predictions(directory.predictions(protocol), predictions)
             device = torch.device(devices(features.probe)[0])
-            keys = {cat.name: _key(features, cat) for cat in wanted}
+            keys = {cat.name: feature_key(features, cat) for cat in wanted}
             passes = Passes(store, keys, device, directory, StudyConfig.checkpoint_minutes)
             labels = features.labels["test"]
             for cat, chosen in choose(passes, protocol, left) if left else ():
@@ -92,7 +92,8 @@ def probe_external(features: ExternalFeatures, protocol: Protocol = "heldout") -
         ) from None
 
 
-def _key(features: ExternalFeatures, cat: ExternalCat) -> str:
+def feature_key(features: ExternalFeatures, cat: ExternalCat) -> str:
+    """A hash of an extractor's files, and of the labels'."""
     content = [*features.hashes(cat.extractor), *features.label_hashes().values()]
     return hashlib.sha256(" ".join(map(str, content)).encode()).hexdigest()[:16]
 
@@ -128,7 +129,7 @@ def _begin(features: ExternalFeatures, protocol: Protocol) -> Results:
         "classes": features.probe.model.num_classes,
         "test_images": len(features.labels["test"]),
         "train_images": len(features.labels["train"]),
-        "settings": head_settings(features.probe),
+        "settings": head_settings(features.probe, protocol),
         "images": {"labels": features.label_hashes()},
         "cats": {},
     }

@@ -133,6 +133,7 @@ class Passes:
         epochs: int,
         horizon: int,
         purpose: str,
+        last_batch: bool = False,
         measure: Callable[[int, Heads, Callable[[str], FeatureMatrix]], None],
         measured: dict[str, Any],
     ) -> None:
@@ -142,6 +143,8 @@ class Passes:
             rates, decays: learning rates and weight decays (cats, K).
             epochs, horizon: epochs to train, and the length that the learning rate's schedule is laid out for.
             purpose: what the progress bar calls it.
+            last_batch: train on an epoch's last batch where it is not full, unless it is one image alone, which
+                BatchNorm cannot normalise.
             measure: is called after each epoch, with its number, the heads, and what gives the features of a part.
             measured: what `measure` gathers; it is saved with the heads.
         """
@@ -150,10 +153,11 @@ class Passes:
         size = sum(head_bytes(cat.features, self.classes) for cat in cats) * rates.shape[1]
         heads = Heads(slices, rates, decays, classes=self.classes, seed=seed, device=self.device)
         digest = hashlib.sha256(rows.data).hexdigest()
-        content = [rates.tolist(), decays.tolist(), digest, horizon, purpose, "chosen heads are kept"]
+        content = [rates.tolist(), decays.tolist(), digest, horizon, purpose, last_batch, "chosen heads are kept"]
         path = self._path(cats, content)
         start, saved = self._resume(path, heads, measured), time.monotonic()
-        whole = len(rows) - len(rows) % batch
+        left = len(rows) % batch
+        whole = len(rows) - (0 if last_batch and left > 1 else left)
         title = f"{self.store.name}: {rates.size} heads, {purpose}"
 
         def features_of(part: str) -> FeatureMatrix:

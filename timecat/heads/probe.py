@@ -3,7 +3,7 @@
 import hashlib
 import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from timecat.errors import UserError
 from timecat.features.extract import FeatureStore
 from timecat.features.parts import images_of
 from timecat.features.projection import projected
-from timecat.heads.ensemble import ensembles, members_of
+from timecat.heads.ensemble import OneMember, ensembles, members_of
 from timecat.heads.kept_logits import write_logits
 from timecat.heads.own_head import own_heads
 from timecat.heads.passes import Passes
@@ -26,6 +26,7 @@ from timecat.heads.scores import scores
 from timecat.heads.sweep import Concatenation, largest_first
 from timecat.study import progress
 from timecat.study.directory import ProbeDirectory, Protocol, read_record, write_record
+from timecat.study.plan import SeededCat
 from timecat.study.results import (
     CatResult,
     ChosenResult,
@@ -80,21 +81,14 @@ def devices(probe: ProbeFile) -> list[str]:
 
 def _probe_data_set(study: Study, probe: ProbeFile, protocol: Protocol) -> None:
     on = devices(probe)
-    store = FeatureStore(study, probe, on)
+    store = FeatureStore(study, probe, on, protocol)
     wanted = largest_first(study, probe.name)
     snapshots = {snapshot.name: snapshot for cat in wanted for snapshot in cat.snapshots}
     store.extract(list(snapshots.values()))
     directory = study.directory.probe(probe.name)
-    keys = {
-        cat.name: _hash(
-            [store.key(part, snapshot) for part in store.parts.values() for snapshot in cat.snapshots]
-            + projection_of(cat)
-        )
-        for cat in wanted
-    }
+    keys = feature_keys(store, wanted)
     by_head = {head: [cat for cat in wanted if cat.cat.head == head] for head in ("own", "ensemble", "linear")}
-    for member in members_of(by_head["ensemble"]):
-        keys[member.name] = _hash([store.key(part, member.snapshot) for part in store.parts.values()])
+    keys |= feature_keys(store, members_of(by_head["ensemble"]))
     results = _begin(study, store, protocol)
     predictions = read_predictions(directory.predictions(protocol))
     labels = store.labels(store.parts["test"])
@@ -135,6 +129,17 @@ def _probe_data_set(study: Study, probe: ProbeFile, protocol: Protocol) -> None:
         write_predictions(directory.predictions(protocol), predictions)
         write_record(directory.results(protocol), results)
         log_to_tensorboard(directory, probe.name, protocol, cat, chosen, probed)
+
+
+def feature_keys(store: FeatureStore, cats: Sequence[SeededCat | OneMember]) -> dict[str, str]:
+    """Of each cat by name a hash of what its features of all parts are a function of."""
+    return {
+        cat.name: _hash(
+            [store.key(part, snapshot) for part in store.parts.values() for snapshot in cat.snapshots]
+            + (projection_of(cat) if isinstance(cat, SeededCat) else [])
+        )
+        for cat in cats
+    }
 
 
 def result_of_head(chosen: ChosenHead, labels: np.ndarray, classes: int) -> ChosenResult:
@@ -185,7 +190,7 @@ def _begin(study: Study, store: FeatureStore, protocol: Protocol) -> Results:
         "classes": probe.model.num_classes,
         "test_images": test_images,
         "train_images": train_images,
-        "settings": head_settings(probe),
+        "settings": head_settings(probe, protocol),
         "images": image_settings(probe),
         "cats": {},
     }

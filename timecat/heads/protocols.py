@@ -4,8 +4,9 @@
 the head is then trained again on all of it with those (or on the same part again, where not refit), and the test set is
 read once.
 
-`paper`: 28 epochs on all of the training set, and of all epochs and settings what is best ON THE TEST SET, as the
-public code of arXiv 2506.18221 reports it; for comparison with its figures only.
+`paper`: 28 epochs on all of the training set, the last batch of each too, and of all epochs and settings what is best
+ON THE TEST SET, as the public code of arXiv 2506.18221 reports it; for comparison with its figures only. The images
+are normalised as `timecat.study.protocols` says.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -26,6 +27,7 @@ from timecat.heads.sgd import Heads
 from timecat.heads.sweep import AnyCat, Concatenation, Group, columns, groups, head_bytes
 from timecat.progress_bar import bar
 from timecat.study.directory import Protocol
+from timecat.study.protocols import keeps_last_batch
 from timecat.study.results import HeadResult
 
 
@@ -67,7 +69,7 @@ def choose(passes: Passes, protocol: Protocol, cats: list[AnyCat]) -> Iterator[t
         for cat in cats:
             yield cat, _optimum(passes, cat)
         return
-    if len(passes.fit) < probe.data.batch_size:
+    if not keeps_last_batch(protocol) and len(passes.fit) < probe.data.batch_size:
         raise UserError(
             f"{passes.store.name}: its {len(passes.fit):,} images to train on do not fill one batch of "
             f"{probe.data.batch_size:,}; choose a smaller data.batch_size"
@@ -179,6 +181,7 @@ def _paper_pass(passes: Passes, group: Group) -> list[_Best]:
         epochs=EPOCHS,
         horizon=EPOCHS,
         purpose="best on the test set",
+        last_batch=keeps_last_batch("paper"),
         measure=measure,
         measured=measured,
     )

@@ -1,9 +1,10 @@
 """The owner of what lies below <root>/<study>: every name, the JSON files' version, and when a member is finished.
 
 member_<seed>…/  snapshot_<step>.pt, last.ckpt, previous.ckpt, recipe.json, progress.json, done.json, lock
-features/<data>/<part>/<member>_<step>.npy and .json
+features/<data>/<part>/<member>_<step>.npy and .json; <part>_paper where the paper's protocol normalises otherwise
 soups/           means of members' weights
-probe/<data>/    results.json, predictions.npz, lock, logits/<cat>_<repetition>.npy, heads/<cat>_<repetition>.npz
+probe/<data>/    results.json, predictions.npz, knn.json, few_shot.json, lock, logits/<cat>_<repetition>.npy,
+                 heads/<cat>_<repetition>.npz
 launch/          the scripts that were submitted, jobs, lock
 logs/            fit_<member>.log, probe_<place in study.probes>.log, report.log
 study.json, report.json, report.md, report.png, report.svg, report_costs.png, report_costs.svg
@@ -222,8 +223,8 @@ class StudyDirectory:
         """A mean of weights, by what they are."""
         return self.path / "soups" / f"{name}_{digest[:16]}.pt"
 
-    def feature_file(self, data: str, part: str, snapshot: str) -> Path:
-        return self.features / data / part / f"{snapshot}.npy"
+    def feature_file(self, data: str, part: str, snapshot: str, protocol: Protocol = "heldout") -> Path:
+        return self.features / data / f"{part}{_suffix(protocol)}" / f"{snapshot}.npy"
 
     @property
     def logs(self) -> Path:

@@ -10,6 +10,7 @@ from timecat.study.cat_costs import Costs
 from timecat.study.directory import Protocol, read_record
 from timecat.study.plan import SeededCat
 from timecat.study.progress import is_finished
+from timecat.study.protocols import BEFORE, as_seen_by, keeps_last_batch
 from timecat.study.recipe import resolved_data
 from timecat.study.saturation import Saturation
 from timecat.study.study import Study
@@ -248,7 +249,7 @@ class Report(TypedDict):
     saturation: NotRequired[dict[str, Saturation]]
 
 
-def head_settings(probe: ProbeFile) -> dict[str, Any]:
+def head_settings(probe: ProbeFile, protocol: Protocol = "heldout") -> dict[str, Any]:
     """What a probe's heads are a function of, beside the features."""
     return {
         "solver": probe.probe.solver,
@@ -260,6 +261,7 @@ def head_settings(probe: ProbeFile) -> dict[str, Any]:
         "holdout": probe.data.holdout,
         "refit": probe.probe.refit,
         "views": probe.probe.views,
+        "last_batch": keeps_last_batch(protocol),
     }
 
 
@@ -278,11 +280,11 @@ def read_results(study: Study, probe: ProbeFile, protocol: Protocol) -> Results 
     stored = read_record(study.directory.probe(probe.name).results(protocol))
     if stored is None or "protocol" not in stored or "classes" not in stored:
         return None
-    heads, images = head_settings(probe), image_settings(probe)
+    heads, images = head_settings(probe, protocol), image_settings(as_seen_by(protocol, probe))
     same = (
         stored["classes"] == probe.model.num_classes
         # a key that is not there had its default: version 1 has no images, and later ones may have more keys
-        and {**heads, **stored["settings"]} == heads
+        and {**heads, **BEFORE, **stored["settings"]} == heads
         and {**images, **stored.get("images", {})} == images
     )
     return cast(Results, stored) if same else None
