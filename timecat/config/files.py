@@ -75,7 +75,7 @@ class StudyFile:
                 str(name): parse_section(CatConfig, cat, f"study.cats.{name}") for name, cat in study["cats"].items()
             }
         return cls(
-            _seed(config),
+            parse_seed(config),
             parse_section(StudyConfig, study, "study"),
             parse_section(MemberConfig, config.get("model"), "model"),
             parse_section(DataConfig, config.get("data"), "data"),
@@ -102,10 +102,7 @@ class StudyFile:
         Raises:
             UserError: as `ProbeFile.read`, there is no test file, or nothing is held out to choose on.
         """
-        places = [Path(path), *(folder / path for folder in self.folders)]
-        place = next((place for place in places if place.is_file()), None)
-        if place is None:
-            raise UserError(f"{path}: no such file, from the working directory or above the config; mend study.probes")
+        place = find_config(path, self.folders, "study.probes")
         probe = ProbeFile.read(str(place), self.for_probes)
         if probe.data.mixture:
             raise UserError(f"{path}: data.mixture is for members; a probe reads one file: remove it")
@@ -158,7 +155,7 @@ class ProbeFile:
         """Check what `read_config` gave."""
         return cls(
             path,
-            _seed(config) or 0,
+            parse_seed(config) or 0,
             parse_section(ProbeConfig, config["probe"], "probe"),
             parse_section(HeadConfig, config.get("model"), "model"),
             parse_section(DataConfig, config.get("data"), "data"),
@@ -171,13 +168,26 @@ class ProbeFile:
         return data_name(self.path)
 
 
+def find_config(path: str, folders: tuple[Path, ...], key: str) -> Path:
+    """A config that the key of another one names, from the working directory or from a folder above that one.
+
+    Raises:
+        UserError: there is none.
+    """
+    places = [Path(path), *(folder / path for folder in folders)]
+    place = next((place for place in places if place.is_file()), None)
+    if place is None:
+        raise UserError(f"{path}: no such file, from the working directory or above the config; mend {key}")
+    return place
+
+
 def check_member(config: dict[str, Any]) -> None:
     """Check the config of one network, with or without a study.
 
     Raises:
         UserError: a key is unknown, missing or of the wrong type.
     """
-    _seed(config)
+    parse_seed(config)
     parse_section(MemberConfig, config.get("model"), "model")
     parse_section(DataConfig, config.get("data"), "data")
     parse_trainer(config.get("trainer"))
@@ -200,7 +210,8 @@ def parse_trainer(section: dict[str, Any] | None) -> TrainerConfig:
     return dataclasses.replace(parse_section(TrainerConfig, ours, "trainer"), other=other)
 
 
-def _seed(config: dict[str, Any]) -> int | None:
+def parse_seed(config: dict[str, Any]) -> int | None:
+    """seed_everything, or None where it is not given."""
     seed = config.get("seed_everything")
     if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed <= MAX_SEED):
         raise UserError(f"seed_everything is {seed!r}; it must be a whole number from 0 to {MAX_SEED:,}")

@@ -13,7 +13,9 @@ from timecat.errors import UserError
 STUDY_KEYS = ("seed_everything", "study", "model", "data", "trainer", "ckpt_path")
 PROBE_KEYS = ("seed_everything", "probe", "model", "data", "trainer", "ckpt_path")
 FEATURES_KEYS = ("seed_everything", "features", "probe", "model", "data", "trainer")
-SECTIONS = ("study", "features", "probe", "model", "data", "trainer")
+TUNE_KEYS = ("seed_everything", "tune", "model", "data", "trainer")
+KEYS_OF = {"features": FEATURES_KEYS, "tune": TUNE_KEYS, "probe": PROBE_KEYS}
+SECTIONS = ("study", "tune", "features", "probe", "model", "data", "trainer")
 
 
 class _Loader(yaml.SafeLoader):
@@ -56,7 +58,7 @@ def read_config(paths: list[str], overrides: dict[str, Any] | None = None) -> di
             raise UserError(f"{path}: holds no sections; a config has study or probe, model, data, trainer")
         _merge(config, content)
     override(config, overrides or {})
-    known = FEATURES_KEYS if "features" in config else PROBE_KEYS if "probe" in config else STUDY_KEYS
+    known = next((keys for section, keys in KEYS_OF.items() if section in config), STUDY_KEYS)
     for key in config:
         if key not in known:
             raise UserError(f"{paths[-1]}: unknown key {key!r}; {suggestion(str(key), known)}")
