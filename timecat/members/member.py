@@ -60,6 +60,10 @@ class Member(L.LightningModule):
             images = images.contiguous()
         return self.network(images) if self._compiled is None else self._compiled(images)
 
+    def loss(self, images: Tensor, labels: Tensor) -> Tensor:
+        """What a step lowers, the mean over normalised images (b, 3, h, w) with int64 labels (b,)."""
+        return self.train_loss(self(images), labels)
+
     def training_step(self, batch: tuple[Tensor, ...], batch_index: int) -> Tensor:
         images, labels, *_ = batch
         optimizer, parts = self._schedule_free(), self.trainer.accumulate_grad_batches
@@ -67,7 +71,7 @@ class Member(L.LightningModule):
         if optimizer and self.config.has_third_step and self.trainer.global_step % 3 == 0:
             update_at(self.network, optimizer.averages(), images, part, parts)
         with part_of_step(self.network, part, parts):
-            loss = self.train_loss(self(images), labels)
+            loss = self.loss(images, labels)
         self.loss_sum = self.loss_sum.to(loss.device) + loss.detach()
         return loss
 

@@ -1,8 +1,8 @@
 """Train one member of a study to its last step, from its checkpoint where there is one."""
 
 import os
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 from timecat.cluster.members_table import say_finished
 from timecat.cluster.slots import FAILED
@@ -10,14 +10,18 @@ from timecat.cluster.stop import REQUEUED, STOPPED, Stop
 from timecat.errors import UserError
 from timecat.process import cores, is_first_rank
 from timecat.study import progress
-from timecat.study.directory import write_record
+from timecat.study.directory import MemberDirectory, write_record
 from timecat.study.plan import MemberPlan
 from timecat.study.recipe import CONTENT, recipe, trained_with
 from timecat.study.study import Study
 from timecat.terminal import say
 
 if TYPE_CHECKING:
-    from timecat.members.trainer import StudyCLI
+    from lightning.pytorch.callbacks import Callback
+
+    from timecat.data.datamodule import ImageData
+    from timecat.members.member import Member
+    from timecat.members.trainer import StudyCLI, TimecatCLI
 
 
 def trainer_of_members(study: Study, stop: Stop, slots: int) -> Callable[[MemberPlan], int]:
@@ -61,11 +65,6 @@ def train_member(study: Study, plan: MemberPlan, cli: "StudyCLI", stop: Stop) ->
         UserError: what is there was trained on another file, or is past a step that the plan wants.
     """
     import lightning as L
-    from lightning.pytorch.loggers import TensorBoardLogger
-
-    from timecat.data.global_batch import check_ghosts
-    from timecat.members.checkpoint import Checkpoint, Stopped, newest_checkpoint
-    from timecat.members.progress_callback import ProgressCallback
 
     directory = study.directory.member(plan.name)
     L.seed_everything(plan.seed, verbose=False)
@@ -76,9 +75,42 @@ def train_member(study: Study, plan: MemberPlan, cli: "StudyCLI", stop: Stop) ->
             f"{plan.data.training_files[0]}: is not the file that {directory} was trained on; choose another study.name"
         )
     write_record(directory.recipe, {**recipe(study, plan), CONTENT: content})
+    train_to_the_end(cli, directory, plan, member, data, study.checkpoint_minutes, stop)
+    if is_first_rank() and not progress.is_finished(study, plan):
+        raise UserError(
+            f"{directory}: its checkpoint is past a step at which the plan wants a snapshot "
+            f"({', '.join(f'{step:,}' for step in plan.snapshots)}); choose another study.name"
+        )
+
+
+def train_to_the_end(
+    cli: "TimecatCLI",
+    directory: MemberDirectory,
+    plan: MemberPlan,
+    member: "Member",
+    data: "ImageData",
+    checkpoint_minutes: float,
+    stop: Stop,
+    callbacks: Sequence["Callback"] = (),
+    **settings: Any,
+) -> None:
+    """Train a module from its newest checkpoint, or from its start, to the plan's last step.
+
+    Args:
+        callbacks, settings: of the trainer, besides the config's and those that all members have.
+
+    Raises:
+        Stopped: it was asked to; the checkpoint is saved.
+    """
+    from lightning.pytorch.loggers import TensorBoardLogger
+
+    from timecat.data.global_batch import check_ghosts
+    from timecat.members.checkpoint import Checkpoint, Stopped, newest_checkpoint
+    from timecat.members.progress_callback import ProgressCallback
+
     resume, step = newest_checkpoint(directory) or (None, None)
     logger = TensorBoardLogger(
-        str(study.directory), name=plan.name, version="", purge_step=step, default_hp_metric=False
+        str(directory.path.parent), name=directory.path.name, version="", purge_step=step, default_hp_metric=False
     )
     trainer = cli.trainer_of_member(
         max_steps=plan.steps,
@@ -86,14 +118,16 @@ def train_member(study: Study, plan: MemberPlan, cli: "StudyCLI", stop: Stop) ->
         logger=logger,
         default_root_dir=str(directory),
         callbacks=[
-            ProgressCallback(directory, plan, study.batch_size),
-            Checkpoint(directory, plan, study.checkpoint_minutes, study.batch_size, stop),
+            ProgressCallback(directory, plan, plan.data.batch_size),
+            Checkpoint(directory, plan, checkpoint_minutes, plan.data.batch_size, stop),
+            *callbacks,
         ],
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
         num_sanity_val_steps=0,
         use_distributed_sampler=False,
+        **settings,
     )
     if stop.is_set() and trainer.world_size == 1:  # several processes agree at a batch's end only
         raise Stopped("stopped before its first step")
@@ -103,8 +137,3 @@ def train_member(study: Study, plan: MemberPlan, cli: "StudyCLI", stop: Stop) ->
     if trainer.check_val_every_n_epoch is None:
         trainer.val_check_interval *= trainer.accumulate_grad_batches  # a study counts steps, Lightning batches
     trainer.fit(member, datamodule=data, ckpt_path=resume and str(resume))
-    if is_first_rank() and not progress.is_finished(study, plan):
-        raise UserError(
-            f"{directory}: its checkpoint is past a step at which the plan wants a snapshot "
-            f"({', '.join(f'{step:,}' for step in plan.snapshots)}); choose another study.name"
-        )

@@ -77,22 +77,6 @@ class TimecatCLI(LightningCLI):
         except MisconfigurationException as error:
             raise UserError(f"trainer: {_one_line(error)}") from None
 
-
-class StudyCLI(TimecatCLI):
-    """Parses a study's trainer section; makes the module, the data and the trainer of each of its members."""
-
-    def __init__(self, study: Study) -> None:
-        self.study = study
-        super().__init__(Member, {key: dict(section) for key, section in study.file.written.items()}, run=False)
-
-    def instantiate_classes(self) -> None:
-        """Nothing yet: each member has a seed, a horizon and perhaps a model of its own."""
-
-    def instantiate(self, plan: MemberPlan) -> tuple[Member, ImageData]:
-        """A member's module and data."""
-        data = {"seed": plan.seed, "steps": plan.steps, "num_classes": plan.model.num_classes}
-        return Member(**asdict(plan.model)), ImageData(**{**asdict(plan.data), **data})
-
     def trainer_of_member(self, *, callbacks: list[Any], **ours: Any) -> Trainer:
         """A new trainer by the config's section, with these callbacks and settings besides.
 
@@ -124,6 +108,22 @@ class StudyCLI(TimecatCLI):
             return trainer
         except (ValueError, TypeError, MisconfigurationException) as error:
             raise UserError(f"trainer: {_one_line(error)}") from None
+
+
+class StudyCLI(TimecatCLI):
+    """Parses a study's trainer section; makes the module, the data and the trainer of each of its members."""
+
+    def __init__(self, study: Study) -> None:
+        self.study = study
+        super().__init__(Member, {key: dict(section) for key, section in study.file.written.items()}, run=False)
+
+    def instantiate_classes(self) -> None:
+        """Nothing yet: each member has a seed, a horizon and perhaps a model of its own."""
+
+    def instantiate(self, plan: MemberPlan) -> tuple[Member, ImageData]:
+        """A member's module and data."""
+        data = {"seed": plan.seed, "steps": plan.steps, "num_classes": plan.model.num_classes}
+        return Member(**asdict(plan.model)), ImageData(**{**asdict(plan.data), **data})
 
 
 class MemberCLI(TimecatCLI):

@@ -33,17 +33,18 @@ OF_THE_TRAINER = (
 def recipe(study: Study, plan: MemberPlan) -> dict[str, Any]:
     """Everything of the config that a member's weights are a function of, flat, by dotted key, as JSON has it."""
     horizon = {"steps": plan.steps} if plan.has_horizon else {}
-    return {"seed": plan.seed, **horizon, **_flat(plan.model, plan.data, study.trainer)}
+    return {"seed": plan.seed, **horizon, **flat(plan.model, plan.data, study.trainer)}
 
 
-def _flat(model: MemberConfig, data: DataConfig, trainer: TrainerConfig) -> dict[str, Any]:
+def flat(model: MemberConfig, data: DataConfig, trainer: TrainerConfig) -> dict[str, Any]:
+    """What of three sections weights are a function of, by dotted key, as JSON has it."""
     sections = {
         "model": {key: value for key, value in asdict(model).items() if key != "steps"},
         "data": {key: value for key, value in resolved_data(data).items() if key not in WITHOUT_EFFECT},
         "trainer": {key: getattr(trainer, key) for key in OF_THE_TRAINER},
     }
-    flat = {f"{section}.{key}": value for section, keys in sections.items() for key, value in keys.items()}
-    return files.as_json(flat)
+    keys_of_all = {f"{section}.{key}": value for section, keys in sections.items() for key, value in keys.items()}
+    return files.as_json(keys_of_all)
 
 
 def resolved_data(data: DataConfig) -> dict[str, Any]:
@@ -78,7 +79,7 @@ def trained_with(directory: MemberDirectory) -> dict[str, Any]:
         given["data"]["mixture"] = dict(given["data"]["mixture"])
     kinds = {"model": MemberConfig, "data": DataConfig, "trainer": TrainerConfig}
     model, data, trainer = (_known(kind, given[section]) for section, kind in kinds.items())
-    return {**_flat(model, data, trainer), **stored}
+    return {**flat(model, data, trainer), **stored}
 
 
 def _known(kind: type, given: dict[str, Any]) -> Any:
