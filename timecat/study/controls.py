@@ -36,12 +36,12 @@ def control(file: StudyFile, name: str, kind: str, of: Cat, baseline: Cat, equal
         wanted = costs.backbone_flops(base_model, resolution) * baseline.members
         width = _nearest(model, lambda one: of.members * costs.backbone_flops(one, resolution), wanted)
         one = replace(alike, model={**alike.model, "width": width})
-        words = f"as many FLOPs at inference as {baseline.name}"
+        words = f"of the width nearest to {baseline.name} in FLOPs at inference"
         return Cat(name, (one,), of.members * one.steps * batch, control=words)
     wanted = of.members * costs.backbone_parameters(model)
     width = _nearest(model, lambda one: costs.backbone_parameters(one), wanted)
     wide, steps = replace(model, width=width), baseline.total_steps
-    words = f"as many parameters as {of.name}"
+    words = f"of the width nearest to {of.name} in parameters"
     if equal == "training_flops":
         budget = baseline.total_steps * costs.training_flops(base_model, resolution)
         steps = max(1, round(budget / costs.training_flops(wide, resolution)))
