@@ -34,7 +34,8 @@ CATS = {
 
 def write_configs(root: Path, digits: Path, cats) -> str:
     study = {"name": "s", "probes": [str(root / "digits.yaml")], "unequal_because": "controls"}
-    write_probe(root / "digits.yaml", {"root": str(digits)}, {"weight_decays": [1e-4, 1e-3]}, trainer={"max_epochs": 8})
+    data = {"root": str(digits), "tests": {"again": "test.beton"}}
+    write_probe(root / "digits.yaml", data, {"weight_decays": [1e-4, 1e-3]}, trainer={"max_epochs": 8})
     return write_study(root / "study.yaml", {"root": str(digits)}, SCHEDULE_FREE, cats, **study)
 
 
@@ -166,3 +167,10 @@ def test_an_ensemble_averages_the_probabilities_of_its_members_own_heads(control
     short, second, both = (result(controls, name)["acc1"] for name in ("short", "second", "ensemble"))
     assert both > min(short, second)
     assert result(controls, "ensemble")["features"] == 128
+
+
+@pytest.mark.parametrize("cat", ["cat2", "ensemble", "half", "soup"])
+def test_a_kept_head_of_any_kind_reads_a_further_test_set(controls, cat):
+    """The same images once more, under another name."""
+    found = result(controls, cat)
+    assert found["tests"]["again"]["scores"]["per_class"] == found["per_class"]

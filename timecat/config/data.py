@@ -16,6 +16,7 @@ Preset = Literal["imagenet", "small"]
 Normalisation = Literal["imagenet", "cifar", "cifar_public"]
 NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 LabelSpace = Literal["shared", "side_by_side"]
+Classes = Literal["by_name", "by_number"]
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,29 @@ class ComponentConfig:
 
 
 @dataclass(frozen=True)
+class ExtraTestConfig:
+    """One more test set of a probe, which its chosen heads read as they read data.test.
+
+    Args:
+        test: test file, relative to the root.
+        source: what `timecat run` makes the file from where it is missing; data.source where not given.
+        classes: what a label means. `by_number`: the training file's class of that number. `by_name`: its class of that
+            name, as the JSON beside each file tells names; predictions are then among the classes that have an image.
+            Not given: by_name where both files tell their names, else by_number.
+        ood: its classes are none of the training file's: heads are to tell its images from those of data.test.
+    """
+
+    test: str
+    source: str | None = None
+    classes: Classes | None = None
+    ood: bool = False
+
+    def __post_init__(self) -> None:
+        if self.ood and self.classes is not None:
+            raise UserError("ood and classes contradict each other: its classes are none of the probe's; remove one")
+
+
+@dataclass(frozen=True)
 class DataConfig:
     """Images from .beton files.
 
@@ -47,6 +71,8 @@ class DataConfig:
             classes of its own, numbered after those of the components before it.
         val: validation file; without one, `holdout` of the training file is held out.
         test: test file, read by `test` and `probe` alone.
+        tests: more test sets of a probe by name, such as {v2: v2/test.beton, far: {test: svhn/test.beton, ood: true}};
+            keys of each: test, source, classes, ood.
         root: where the files lie; else the environment's TIMECAT_DATA, else ./data.
         source: what `timecat run` makes missing files from, as in `timecat write SOURCE`, a directory relative to the
             root; without one, they must exist.
@@ -81,6 +107,7 @@ class DataConfig:
     label_space: LabelSpace = "shared"
     val: str | None = None
     test: str | None = None
+    tests: dict[str, Any] | None = None
     root: str | None = None
     source: str | None = None
     batch_size: PositiveInt = 256
@@ -106,6 +133,7 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         self._check_mixture()
+        self._check_tests()
         if self.padding is not None and self.padding >= self.resolution:
             raise UserError(
                 f"data.padding {self.padding}: choose from 0 to {self.resolution - 1}, below the resolution"
@@ -141,6 +169,26 @@ class DataConfig:
             if getattr(self, key) is not None:
                 raise UserError(f"data.{key} contradicts data.mixture: remove it; data.holdout is of each component")
 
+    def _check_tests(self) -> None:
+        found = {}
+        for name, given in (self.tests or {}).items():
+            test = {"test": given} if isinstance(given, str) else given
+            if not re.fullmatch(NAME, str(name)):
+                raise UserError(f"data.tests names a test set {name!r}; take letters, digits, dots, - and _")
+            if not isinstance(test, ExtraTestConfig):
+                try:
+                    test = parse_section(ExtraTestConfig, test, f"data.tests.{name}")
+                except UserError as error:
+                    told = str(error)
+                    raise UserError(told if "data.tests." in told else f"data.tests.{name}: {told}") from None
+            found[str(name)] = test
+        object.__setattr__(self, "tests", found or None)
+
+    @property
+    def extra_tests(self) -> dict[str, ExtraTestConfig]:
+        """The further test sets, by name; empty without any."""
+        return self.tests or {}
+
     @property
     def components(self) -> dict[str, ComponentConfig]:
         """The mixture's, by name; empty without one."""
@@ -174,14 +222,18 @@ class DataConfig:
 
     @property
     def files(self) -> dict[str, Path]:
-        """The .beton file of each split that is named; of a mixture `train` is that of each component."""
+        """The .beton file of each split that is named; of a mixture `train` is that of each component.
+
+        A further test set is the split `test_<name>`.
+        """
         named = {"train": None if self.mixture else self.train, "val": self.val, "test": self.test}
+        named |= {extra_split(name): test.test for name, test in self.extra_tests.items()}
         return {split: self.directory / name for split, name in named.items() if name}
 
     @property
     def training_files(self) -> list[Path]:
         """The training file, or those of the mixture's components; and the validation file."""
-        named = [path for split, path in self.files.items() if split != "test"]
+        named = [path for split, path in self.files.items() if split in ("train", "val")]
         return list(dict.fromkeys([*self.component_files.values(), *named]))
 
     @property
@@ -190,4 +242,11 @@ class DataConfig:
         named = dict.fromkeys(self.files.values(), self.source)
         for name, path in self.component_files.items():
             named[path] = self.components[name].source or self.source
+        for test in self.extra_tests.values():
+            named[self.directory / test.test] = test.source or self.source
         return named
+
+
+def extra_split(test: str) -> str:
+    """What the split, and the part, of a further test set is called."""
+    return f"test_{test}"

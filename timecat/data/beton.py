@@ -213,6 +213,13 @@ def _field_names(fields: np.ndarray) -> tuple[str, ...] | None:
     )
 
 
+def class_names(path: Path) -> list[str]:
+    """Class k's name at place k, as the JSON beside a file has them; none where it has none."""
+    beside = files.read_json(path.with_suffix(".json"))
+    names = beside.get("classes") if isinstance(beside, dict) else None
+    return [str(name) for name in names] if isinstance(names, list) else []
+
+
 def _group_names(path: Path, groups: np.ndarray) -> tuple[str, ...]:
     count = int(groups.max()) + 1
     beside = files.read_json(path.with_suffix(".json"))

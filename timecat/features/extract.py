@@ -9,7 +9,7 @@ import multiprocessing
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
@@ -104,6 +104,8 @@ class FeatureStore:
 
     def key(self, part: Part, snapshot: Snapshot) -> dict[str, Any]:
         """What features are a function of: the weights' hash, the data's, the view, the types."""
+        if part.name not in self._keys:
+            self._keys[part.name] = self._key_of(part)
         return {"weights": self.weights(snapshot), **self._keys[part.name]}
 
     def weights(self, snapshot: Snapshot) -> str:
@@ -127,8 +129,11 @@ class FeatureStore:
             return self._projections.apply(part, snapshot)
         return self.array(part, snapshot).load()
 
-    def extract(self, snapshots: list[Snapshot]) -> int:
+    def extract(self, snapshots: list[Snapshot], tests: Sequence[Part] = ()) -> int:
         """Compute what is missing, in one pass over each part's images for all members whose weights fit in memory.
+
+        Args:
+            tests: parts beside the data set's own.
 
         Returns:
             How many images went through a backbone.
@@ -136,11 +141,12 @@ class FeatureStore:
         Raises:
             UserError: a snapshot is missing or is not what was trained, features are not finite, the disk is full.
         """
+        every = {**self.parts, **{part.name: part for part in tests}}
         missing = {
             part.name: [
                 (snapshot, array) for snapshot in snapshots if not (array := self.array(part, snapshot)).is_complete()
             ]
-            for part in self.parts.values()
+            for part in every.values()
         }
         wanted = {snapshot.name: snapshot for arrays in missing.values() for snapshot, _ in arrays}
         if not wanted:
@@ -153,7 +159,7 @@ class FeatureStore:
         self._check_disk([array for arrays in missing.values() for _, array in arrays])
         return self._extract(
             [
-                (self.parts[name], [(self._file(snapshot), array) for snapshot, array in arrays])
+                (every[name], [(self._file(snapshot), array) for snapshot, array in arrays])
                 for name, arrays in missing.items()
             ]
         )

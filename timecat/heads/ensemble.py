@@ -8,11 +8,9 @@ from dataclasses import dataclass
 from typing import cast
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from timecat.heads.linear_head import LinearHead
-from timecat.heads.passes import Logits, Passes
+from timecat.heads.linear_head import EnsembleHead, LinearHead
+from timecat.heads.passes import Passes
 from timecat.heads.protocols import ChosenHead, choose
 from timecat.study.directory import Protocol
 from timecat.study.plan import SeededCat, Snapshot
@@ -51,19 +49,7 @@ def ensembles(passes: Passes, protocol: Protocol, cats: Sequence[SeededCat]) -> 
     heads = {member.name: chosen for member, chosen in choose(passes, protocol, members_of(cats))}
     for cat in cats:
         own = [heads[snapshot.name] for snapshot in cat.snapshots]
-        logits = ensemble_logits(cat, [cast(LinearHead, chosen.head).to(passes.device) for chosen in own])
+        head = EnsembleHead(tuple(cast(LinearHead, chosen.head).to(passes.device) for chosen in own))
         chosen_by = float(np.mean([chosen.chosen_by for chosen in own]))
         curves = [curve for chosen in own for curve in chosen.heads]
-        yield cat, ChosenHead(None, 0.0, None, chosen_by, curves, *passes.read(cat, logits))
-
-
-def ensemble_logits(cat: SeededCat, heads: Sequence[LinearHead]) -> Logits:
-    """The logarithm of the mean probability by the members' heads, (1, 1, classes, b)."""
-    widths = [snapshot.width for snapshot in cat.snapshots]
-
-    def logits(features: Tensor) -> Tensor:
-        parts = features.split(widths, 1)
-        members = [head.logits(part).log_softmax(2) for part, head in zip(parts, heads, strict=True)]
-        return torch.stack(members).logsumexp(0) - float(np.log(len(heads)))
-
-    return logits
+        yield cat, ChosenHead(None, 0.0, None, chosen_by, curves, *passes.read(cat, head.logits), head)

@@ -14,7 +14,8 @@ from timecat.features.blocks import Block, ExternalCat
 from timecat.features.external import ExternalFeatures
 from timecat.features.parts import Part
 from timecat.heads.passes import Passes
-from timecat.heads.probe import devices, keep, log_to_tensorboard, read_predictions, result_of_head, write_predictions
+from timecat.heads.predictions import read_predictions, write_predictions
+from timecat.heads.probe import devices, keep, log_to_tensorboard, result_of_head
 from timecat.heads.protocols import ChosenHead, choose
 from timecat.study import progress
 from timecat.study.directory import Protocol, read_record, write_record

@@ -1,6 +1,7 @@
-"""A chosen head: one affine map of normalised features, kept so that it can read other test sets."""
+"""A chosen head, kept so that it can read other test sets: an affine map of normalised features, or one a member."""
 
 import io
+import math
 from pathlib import Path
 from typing import NamedTuple
 
@@ -33,24 +34,51 @@ class LinearHead(NamedTuple):
         standard = (features - self.mean) * self.scale
         return torch.addmm(self.bias[:, None], self.weight, standard.T)[None, None]
 
-    def save(self, path: Path) -> str:
-        """Write it as .npz, an array a field; its SHA-256."""
-        arrays = {name: tensor.cpu().numpy() for name, tensor in self._asdict().items()}
-        buffer = io.BytesIO()
-        np.savez(buffer, **arrays)  # pyright: ignore[reportArgumentType] (no key is allow_pickle)
-        files.write_bytes(path, buffer.getvalue())
-        return files.sha256(path)
 
-    @classmethod
-    def load(cls, path: Path, digest: str) -> "LinearHead":
-        """Read what `save` wrote.
+class EnsembleHead(NamedTuple):
+    """A head on each member's features: the logarithm of their mean probability.
 
-        Raises:
-            UserError: it is another file than was written.
-        """
-        if files.sha256(path) != digest:
-            raise UserError(
-                f"{path}: is not the head that the results tell of; remove it, `timecat probe` trains it again"
-            )
-        with np.load(path) as arrays:
-            return cls(*(torch.from_numpy(arrays[name]) for name in cls._fields))
+    Attributes:
+        heads: in the order of the members, whose features are side by side.
+    """
+
+    heads: tuple[LinearHead, ...]
+
+    def to(self, device: torch.device) -> "EnsembleHead":
+        return EnsembleHead(tuple(head.to(device) for head in self.heads))
+
+    def logits(self, features: Tensor) -> Tensor:
+        """(1, 1, classes, b) of a cat's float32 features (b, D), on the heads' device."""
+        parts = features.split([len(head.mean) for head in self.heads], 1)
+        members = [head.logits(part).log_softmax(2) for part, head in zip(parts, self.heads, strict=True)]
+        return torch.stack(members).logsumexp(0) - math.log(len(self.heads))
+
+
+KeptHead = LinearHead | EnsembleHead
+
+
+def save_head(head: KeptHead, path: Path) -> str:
+    """Write a head as .npz, an array a field of each of its linear heads; its SHA-256."""
+    heads = head.heads if isinstance(head, EnsembleHead) else (head,)
+    buffer = io.BytesIO()
+    arrays = {
+        f"{name}_{k}": tensor.cpu().numpy() for k, one in enumerate(heads) for name, tensor in one._asdict().items()
+    }
+    np.savez(buffer, **arrays)  # pyright: ignore[reportArgumentType] (no key is allow_pickle)
+    files.write_bytes(path, buffer.getvalue())
+    return files.sha256(path)
+
+
+def load_head(path: Path, digest: str) -> KeptHead:
+    """Read what `save_head` wrote.
+
+    Raises:
+        UserError: it is another file than was written.
+    """
+    if files.sha256(path) != digest:
+        raise UserError(f"{path}: is not the head that the results tell of; remove it, `timecat probe` trains it again")
+    with np.load(path) as arrays:
+        fields = LinearHead._fields
+        count = len(arrays) // len(fields)
+        heads = [LinearHead(*(torch.from_numpy(arrays[f"{name}_{k}"]) for name in fields)) for k in range(count)]
+    return heads[0] if len(heads) == 1 else EnsembleHead(tuple(heads))

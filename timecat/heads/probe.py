@@ -1,26 +1,28 @@
 """`timecat probe`: linear heads on every cat of a study, all of a data set together, on features computed once."""
 
 import hashlib
-import io
 import json
 from collections.abc import Callable, Sequence
 from itertools import chain
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from timecat import files
 from timecat.config.files import ProbeFile
 from timecat.errors import UserError
+from timecat.features.extra_tests import extra_tests
 from timecat.features.extract import FeatureStore
 from timecat.features.parts import images_of
 from timecat.features.projection import projected
+from timecat.heads.calibration import calibration
 from timecat.heads.ensemble import OneMember, ensembles, members_of
+from timecat.heads.extra_tests import ExtraTests
 from timecat.heads.kept_logits import write_logits
+from timecat.heads.linear_head import save_head
 from timecat.heads.own_head import own_heads
 from timecat.heads.passes import Passes
+from timecat.heads.predictions import read_predictions, write_predictions
 from timecat.heads.protocols import ChosenHead, choose
 from timecat.heads.scores import scores
 from timecat.heads.sweep import Concatenation, largest_first
@@ -60,6 +62,7 @@ def probe(
         images = images_of(each)
         images.split()
         images.beton("test")
+        extra_tests(each, images)
     for each in probes:
         try:
             with progress.probing(study.directory.probe(each.name)):
@@ -84,8 +87,9 @@ def _probe_data_set(study: Study, probe: ProbeFile, protocol: Protocol) -> None:
     store = FeatureStore(study, probe, on, protocol)
     wanted = largest_first(study, probe.name)
     snapshots = {snapshot.name: snapshot for cat in wanted for snapshot in cat.snapshots}
-    store.extract(list(snapshots.values()))
     directory = study.directory.probe(probe.name)
+    tests = ExtraTests(study, store, extra_tests(probe, store.data), directory, protocol)
+    store.extract(list(snapshots.values()), [test.part for test in tests.tests])
     keys = feature_keys(store, wanted)
     by_head = {head: [cat for cat in wanted if cat.cat.head == head] for head in ("own", "ensemble", "linear")}
     keys |= feature_keys(store, members_of(by_head["ensemble"]))
@@ -98,6 +102,7 @@ def _probe_data_set(study: Study, probe: ProbeFile, protocol: Protocol) -> None:
         if (result := result_of(study, results, cat)) is None
         or result["key"] != keys[cat.name]
         or cat.name not in predictions
+        or not tests.can_read(cat, result)
     ]
     passes = Passes(store, keys, torch.device(on[0]), directory, study.checkpoint_minutes)
     own, ensembled, fitted = ([cat for cat in of_head if cat in left] for of_head in by_head.values())
@@ -123,12 +128,18 @@ def _probe_data_set(study: Study, probe: ProbeFile, protocol: Protocol) -> None:
         }
         if (digest := keep(directory, cat.name, protocol, chosen, probe.probe.logits)) is not None:
             probed["head_sha256"] = digest
+        tests.read(passes, cat, probed, chosen.predicted, chosen.head, chosen.logits)
         of_cat = results["cats"].setdefault(cat.cat.name, {"members": 0, "steps": 0, "repetitions": {}})
         of_cat["members"], of_cat["steps"] = cat.cat.members, cat.cat.steps
         of_cat["repetitions"][str(cat.repetition)] = probed
         write_predictions(directory.predictions(protocol), predictions)
         write_record(directory.results(protocol), results)
         log_to_tensorboard(directory, probe.name, protocol, cat, chosen, probed)
+    for cat in wanted:  # test sets that were added since
+        result = result_of(study, results, cat)
+        if result is not None and tests.missing(cat, result):
+            tests.read(passes, cat, result, predictions[cat.name])
+            write_record(directory.results(protocol), results)
 
 
 def feature_keys(store: FeatureStore, cats: Sequence[SeededCat | OneMember]) -> dict[str, str]:
@@ -151,6 +162,7 @@ def result_of_head(chosen: ChosenHead, labels: np.ndarray, classes: int) -> Chos
         "epochs": chosen.epochs,
         "chosen_by_acc1": chosen.chosen_by,
         "heads": chosen.heads,
+        "calibration": calibration(chosen.logits, labels),
     }
 
 
@@ -170,7 +182,7 @@ def keep(directory: ProbeDirectory, name: str, protocol: Protocol, chosen: Chose
     if not logits:
         return None
     write_logits(logits_path, chosen.logits)
-    return None if chosen.head is None else chosen.head.save(head_path)
+    return None if chosen.head is None else save_head(chosen.head, head_path)
 
 
 def _begin(study: Study, store: FeatureStore, protocol: Protocol) -> Results:
@@ -198,22 +210,6 @@ def _begin(study: Study, store: FeatureStore, protocol: Protocol) -> Results:
 
 def _hash(content: Any) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def read_predictions(path: Path) -> dict[str, np.ndarray]:
-    """predictions.npz by name; nothing where there is none, or a damaged one."""
-    try:
-        with np.load(path) as arrays:
-            return dict(arrays)
-    except (OSError, ValueError, EOFError):
-        return {}
-
-
-def write_predictions(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    """Write predictions.npz, whole or not at all."""
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, **arrays)  # pyright: ignore[reportArgumentType] (no key is allow_pickle)
-    files.write_bytes(path, buffer.getvalue())
 
 
 def log_to_tensorboard(

@@ -21,7 +21,7 @@ from timecat.config.probe import EPOCHS
 from timecat.errors import UserError
 from timecat.features.matrix import FeatureMatrix
 from timecat.heads.lbfgs import Standardised, minimise
-from timecat.heads.linear_head import LinearHead
+from timecat.heads.linear_head import EnsembleHead, LinearHead
 from timecat.heads.passes import Passes, Reading
 from timecat.heads.sgd import Heads
 from timecat.heads.sweep import AnyCat, Concatenation, Group, columns, groups, head_bytes
@@ -42,7 +42,7 @@ class ChosenHead:
             None where it has diverged.
         predicted, in_top5: of the test images, int32 (n,) and bool (n,).
         logits: of the test images, float16 (n, classes), whose argmax is `predicted`.
-        head: itself, where it is one affine map of the cat's features.
+        head: itself; None of the members' own classifiers.
     """
 
     lr: float | None
@@ -53,7 +53,7 @@ class ChosenHead:
     predicted: np.ndarray
     in_top5: np.ndarray
     logits: np.ndarray
-    head: LinearHead | None = None
+    head: LinearHead | EnsembleHead | None = None
 
 
 def choose(passes: Passes, protocol: Protocol, cats: list[AnyCat]) -> Iterator[tuple[AnyCat, ChosenHead]]:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from timecat.study.results import Scores
+from timecat.study.scores import Scores
 
 DRAWS = 10_000
 

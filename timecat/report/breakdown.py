@@ -4,8 +4,8 @@ from typing import Literal, TypedDict
 
 import numpy as np
 
-from timecat import files
 from timecat.config.files import ProbeFile
+from timecat.data.beton import class_names
 from timecat.data.mixture import group_numbers
 from timecat.errors import UserError
 from timecat.features.external import ExternalFeatures
@@ -132,10 +132,7 @@ def _subgroups(
     """Of each test image the number of its subgroup, -1 for none; and the subgroups' names."""
     labels = arrays["labels"]
     if by == "class":
-        beside = {}
-        if isinstance(study, Study):
-            beside = files.read_json(probe.data.files["test"].with_suffix(".json")) or {}
-        names = [str(name) for name in beside.get("classes", ())]
+        names = class_names(probe.data.files["test"]) if isinstance(study, Study) else []
         return labels, names if len(names) > labels.max() else [str(k) for k in range(int(labels.max()) + 1)]
     groups, group_names = arrays.get("groups"), [str(name) for name in arrays.get("group_names", ())]
     if by == "group" or isinstance(study, ExternalFeatures):

@@ -7,7 +7,10 @@ import numpy as np
 from timecat.config.files import ProbeFile
 from timecat.errors import UserError
 from timecat.features.external import ExternalFeatures
+from timecat.heads.kept_logits import CHECKED, read_logits
+from timecat.report.calibration import summarise
 from timecat.report.estimate import holm, intervals, p_values, shown, unit_of
+from timecat.report.extra_tests import add_extra_tests
 from timecat.study.cat_costs import costs_of_cats
 from timecat.study.directory import Protocol
 from timecat.study.results import (
@@ -66,6 +69,7 @@ def collect(study: Study, protocol: Protocol = "heldout") -> Report:
         if by_cat:
             report["data"].append(data_summary(probe, results, by_cat))
             add(report, study, probe, by_cat, protocol)
+            add_extra_tests(report, study, probe, by_cat, protocol)
             if (saturation := read_saturation(study, probe)) is not None:
                 report.setdefault("saturation", {})[probe.name] = saturation
     if not report["data"]:
@@ -127,6 +131,9 @@ def add(
     raw = {cat: p for cat, of_cat in others.items() if of_cat is not None and (p := of_cat[unit]) is not None}
     for cat, p in holm(raw).items():
         found[cat]["p_corrected"] = p
+    scored = {cat: [r["calibration"] for r in of_cat.values() if "calibration" in r] for cat, of_cat in by_cat.items()}
+    if calibrated := summarise(scored):
+        report.setdefault("calibration", {})[probe.name] = calibrated
     gaps = _gaps(study, probe.name, right, unit) if isinstance(study, Study) else None
     if gaps is not None:
         report.setdefault("gaps", {})[probe.name] = gaps
@@ -180,7 +187,7 @@ def read_predictions(
     """A data set's predictions.npz: labels int64 (n,), what each cat and repetition predicts int32 (n,), and groups.
 
     Raises:
-        UserError: it does not hold the predictions that these results are of.
+        UserError: it does not hold the predictions that these results are of, or logits are not of these predictions.
     """
     path = study.directory.probe(probe.name).predictions(protocol)
     wrong = UserError(f"{path}: does not hold the predictions that the results beside it are of; run `timecat probe`")
@@ -193,6 +200,8 @@ def read_predictions(
         for name, result in of_cat.items():
             if name not in arrays or abs(100 * (arrays[name] == arrays["labels"]).mean() - result["acc1"]) > 1e-6:
                 raise wrong
+            if (logits := study.directory.probe(probe.name).logits(name, protocol)).exists():
+                read_logits(logits, arrays[name], rows=CHECKED)
     return arrays
 
 

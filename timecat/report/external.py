@@ -5,6 +5,7 @@ from timecat.errors import UserError
 from timecat.features.blocks import seeded_name
 from timecat.features.external import ExternalFeatures
 from timecat.figure import as_bytes, pyplot
+from timecat.report.calibration import calibration_lines, print_calibration
 from timecat.report.collect import add, data_summary
 from timecat.report.estimate import words
 from timecat.report.significance import interval_notes
@@ -75,13 +76,15 @@ def report_external(features: ExternalFeatures, protocol: Protocol = "heldout") 
     """
     content = collect_external(features, protocol)
     print_external(features, content)
+    print_calibration(content)
     for line in _notes(features, content):
         say(line)
     paths = {suffix: features.directory.report(protocol, suffix) for suffix in (".md", ".svg", ".png", ".json", "")}
     written = read_record(paths[".json"]) or {}
     if {**written, "version": 0} != {**files.as_json(content), "version": 0} or not paths[".png"].exists():
         png = _picture(features, content, "png")
-        files.write_bytes(paths[".md"], _markdown(features, content, paths[".png"].name).encode())
+        lines = [_markdown(features, content, paths[".png"].name), *calibration_lines(content)]
+        files.write_bytes(paths[".md"], "\n".join(lines).encode())
         files.write_bytes(paths[".svg"], _picture(features, content, "svg"))
         files.write_bytes(paths[".png"], png)
         write_events(paths[""], "report", png)

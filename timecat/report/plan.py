@@ -83,8 +83,9 @@ def _probe_plan(study: Study, probe: ProbeFile) -> str:
     words = f"probe {probe.name}: features of {len(snapshots)} snapshots"
     images = {split: count_images(path) for split, path in data.files.items() if split != "val" and path.exists()}
     if "train" in images and "test" in images:
+        tested = sum(count for split, count in images.items() if split != "train")
         train = min(data.subset or images["train"], images["train"])
-        seen = train * max(1, probe.probe.views) + images["test"]
+        seen = train * max(1, probe.probe.views) + tested
         seen += round(train * data.holdout) if probe.probe.views else 0
         size = sum(snapshot.width for snapshot in snapshots.values()) * seen * BYTES[probe.probe.storage] / 1e9
         forwards = len(snapshots) * seen
@@ -94,7 +95,8 @@ def _probe_plan(study: Study, probe: ProbeFile) -> str:
     counted = f"{len(cats)} cat{'s' * (len(cats) > 1)} x {len(grid)} settings"
     words += f"; {total:,} heads ({counted}, {classes:,} classes, {size:.2g} GB)"
     if probe.probe.logits and "test" in images:
-        kept = sum(4 * cat.features for cat in cats if cat.cat.head == "linear") + 2 * images["test"] * len(cats)
+        tested = sum(count for split, count in images.items() if split != "train")
+        kept = sum(4 * cat.features for cat in cats if cat.cat.head == "linear") + 2 * tested * len(cats)
         words += f", {classes * kept / 1e9:.2g} GB of chosen heads and logits kept;"
     if len(passes) == 1:
         return f"{words} in one pass"

@@ -2,8 +2,10 @@
 
 from timecat import files
 from timecat.report import tables
+from timecat.report.calibration import calibration_lines, print_calibration
 from timecat.report.collect import collect
 from timecat.report.cost_picture import cost_picture
+from timecat.report.extra_tests import extra_lines, print_extra_tests
 from timecat.report.picture import picture
 from timecat.study.directory import Protocol, read_record, write_record
 from timecat.study.results import Report
@@ -26,6 +28,8 @@ def report(study: Study, protocol: Protocol = "heldout") -> Report:
     print_table(title, header, rows, left=["cat"])
     tables.print_gaps(study, content)
     tables.print_costs(content)
+    print_extra_tests(content)
+    print_calibration(content)
     for line in tables.notes(study, content):
         say(line)
     path, markdown = study.directory.report(protocol, ".json"), study.directory.report(protocol, ".md")
@@ -40,7 +44,9 @@ def report(study: Study, protocol: Protocol = "heldout") -> Report:
             files.write_bytes(path_of(protocol, ".png"), png)
             write_events(study.directory.report(protocol, ""), tag, png)
         cost_path = study.directory.cost_picture(protocol, ".png")
-        files.write_bytes(markdown, tables.markdown(study, content, png_path.name, cost_path.name).encode())
+        lines = [tables.markdown(study, content, png_path.name, cost_path.name)]
+        lines += [*extra_lines(content), *calibration_lines(content)]
+        files.write_bytes(markdown, "\n".join(lines).encode())
         write_record(path, content)
     say(f"{markdown}  {png_path}  tensorboard --logdir {study.directory}")
     return content
@@ -56,4 +62,6 @@ def _is_written(study: Study, content: Report, protocol: Protocol) -> bool:
 
 def print_data(study: Study, name: str, protocol: Protocol = "heldout") -> None:
     """Print what one data set's heads give, and their winning settings."""
-    tables.print_data(study, collect(study, protocol), name)
+    content = collect(study, protocol)
+    tables.print_data(study, content, name)
+    print_extra_tests(content, name)

@@ -4,7 +4,7 @@ member_<seed>…/  snapshot_<step>.pt, last.ckpt, previous.ckpt, recipe.json, pr
 features/<data>/<part>/<member>_<step>.npy and .json; <part>_paper where the paper's protocol normalises otherwise
 soups/           means of members' weights
 probe/<data>/    results.json, predictions.npz, knn.json, few_shot.json, lock, logits/<cat>_<repetition>.npy,
-                 heads/<cat>_<repetition>.npz
+                 heads/<cat>_<repetition>.npz, tests/<test>/ with predictions.npz and logits/ of each of data.tests
 launch/          the scripts that were submitted, jobs, lock
 logs/            fit_<member>.log, probe_<place in study.probes>.log, report.log
 study.json, report.json, report.md, report.png, report.svg, report_costs.png, report_costs.svg
@@ -174,6 +174,10 @@ class ProbeDirectory:
     def head(self, block: str, protocol: Protocol) -> Path:
         """The chosen head of one cat and repetition."""
         return self.path / "heads" / f"{block}{_suffix(protocol)}.npz"
+
+    def test(self, name: str) -> "ProbeDirectory":
+        """Of one of data.tests: its predictions and logits have the same names."""
+        return ProbeDirectory(self.path / "tests" / name)
 
     def earlier(self, path: Path, digest: str) -> Path:
         """Where results or predictions lie that new ones took the place of."""

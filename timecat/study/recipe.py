@@ -18,7 +18,7 @@ from timecat.study.plan import MemberPlan
 from timecat.study.study import Study
 
 CONTENT = "data.train's content"  # a key of the recipe that only the file itself can tell
-WITHOUT_EFFECT = ("workers", "root", "source", "val", "test", "eval_batch_size", "train_images")  # on weights
+WITHOUT_EFFECT = ("workers", "root", "source", "val", "test", "tests", "eval_batch_size", "train_images")  # on weights
 SET_BY_THE_STUDY = ("num_classes", "seed", "steps")
 OF_THE_TRAINER = (
     "precision",

@@ -13,14 +13,20 @@ from timecat.study.progress import is_finished
 from timecat.study.protocols import BEFORE, as_seen_by, keeps_last_batch
 from timecat.study.recipe import resolved_data
 from timecat.study.saturation import Saturation
+from timecat.study.scores import (
+    Calibration,
+    CalibrationSummary,
+    ExtraTestResult,
+    ExtraTestSummary,
+    Scores,
+    WorstClass,
+    extra_settings,
+)
 from timecat.study.study import Study
 
 # Of a probe's data keys, those that features and heads are no function of, or that `head_settings` has.
 ELSEWHERE = ("workers", "root", "source", "val", "eval_batch_size", "train_images", "device_batch_size", "batch_size")
-
-
-# A class by its number, and its top-1 in percent.
-WorstClass = TypedDict("WorstClass", {"class": int, "acc1": float})
+ELSEWHERE += ("tests",)  # which `missing_tests` looks at
 
 
 class HeadResult(TypedDict):
@@ -38,20 +44,11 @@ class HeadResult(TypedDict):
     slope: NotRequired[float]
 
 
-class Scores(TypedDict):
-    """Top-1, top-5 and their kin in percent; per_class has None for classes without a test image."""
-
-    acc1: float
-    acc5: float
-    mean_per_class: float
-    worst_class: WorstClass
-    per_class: list[float | None]
-
-
 class ChosenResult(Scores):
     """A chosen head: what it is worth, and the heads that it was chosen from.
 
     Keys:
+        calibration: of its logits; results of earlier versions have none.
         epochs: it was trained for; None of a solver that goes to the optimum.
         chosen_by_acc1: top-1 in percent on what it was chosen on.
     """
@@ -61,6 +58,7 @@ class ChosenResult(Scores):
     epochs: int | None
     chosen_by_acc1: float
     heads: list[HeadResult]
+    calibration: NotRequired[Calibration]
 
 
 class CatResult(ChosenResult):
@@ -76,6 +74,7 @@ class CatResult(ChosenResult):
         features: their number, behind the projection where there is one.
         projection: how and to how many features; empty without one.
         head_sha256: of the file of a head that was kept by probe.logits.
+        tests: of data.tests, by name.
     """
 
     key: str
@@ -87,6 +86,7 @@ class CatResult(ChosenResult):
     features: int
     projection: NotRequired[list[str]]
     head_sha256: NotRequired[str]
+    tests: NotRequired[dict[str, ExtraTestResult]]
 
 
 class CatResults(TypedDict):
@@ -238,7 +238,12 @@ class Gaps(TypedDict):
 
 
 class Report(TypedDict):
-    """report.json."""
+    """report.json.
+
+    Keys:
+        calibration: by test set, such as cifar10 or cifar10/v2, by cat.
+        tests: by data set, of data.tests by name.
+    """
 
     study: str
     baseline: str
@@ -247,6 +252,8 @@ class Report(TypedDict):
     cats: dict[str, CatSummary]
     gaps: NotRequired[dict[str, Gaps]]
     saturation: NotRequired[dict[str, Saturation]]
+    calibration: NotRequired[dict[str, dict[str, CalibrationSummary]]]
+    tests: NotRequired[dict[str, dict[str, ExtraTestSummary]]]
 
 
 def head_settings(probe: ProbeFile, protocol: Protocol = "heldout") -> dict[str, Any]:
@@ -320,10 +327,19 @@ def projection_of(cat: SeededCat) -> list[str]:
     return [cat.cat.projection, str(cat.features)] if cat.features < cat.all_features else []
 
 
+def missing_tests(probe: ProbeFile, result: CatResult) -> list[str]:
+    """Those of data.tests that a result says nothing of, as the config has them."""
+    read = result.get("tests", {})
+    wanted = extra_settings(probe.data)
+    return [name for name, settings in wanted.items() if name not in read or read[name]["settings"] != settings]
+
+
 def count_probed(study: Study, probe: ProbeFile, protocol: Protocol = "heldout") -> tuple[int, int]:
-    """How many of the study's cats have their result on a data set, over all repetitions, and how many there are."""
+    """How many of the study's cats have their result on a data set and all its test sets, over all repetitions, and how
+    many there are."""
     results, wanted = read_results(study, probe, protocol), study.seeded_cats(probe.name)
-    return sum(result_of(study, results, cat) is not None for cat in wanted), len(wanted)
+    found = [result_of(study, results, cat) for cat in wanted]
+    return sum(result is not None and not missing_tests(probe, result) for result in found), len(wanted)
 
 
 def is_reported(study: Study, protocol: Protocol = "heldout") -> bool:
@@ -335,6 +351,9 @@ def is_reported(study: Study, protocol: Protocol = "heldout") -> bool:
     if reported != {cat.name: (cat.members, cat.steps) for cat in study.cats.values()}:
         return False
     if [data["name"] for data in report["data"]] != [probe.name for probe in study.probes]:
+        return False
+    shown = report.get("tests", {})
+    if any(list(shown.get(probe.name, {})) != list(probe.data.extra_tests) for probe in study.probes):
         return False
     counts = [count_probed(study, probe, protocol) for probe in study.probes]
     return all(is_finished(study, plan) for plan in study.members) and all(done == all_ for done, all_ in counts)
