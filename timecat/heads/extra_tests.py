@@ -11,7 +11,7 @@ from timecat.features.extract import FeatureStore
 from timecat.features.projection import projected
 from timecat.heads.calibration import calibration
 from timecat.heads.kept_logits import read_logits, write_logits
-from timecat.heads.linear_head import EnsembleHead, LinearHead, load_head
+from timecat.heads.linear_head import KeptHead, load_head
 from timecat.heads.ood import auroc, sureness
 from timecat.heads.own_head import own_logits
 from timecat.heads.passes import Logits, Passes
@@ -61,15 +61,15 @@ class ExtraTests:
         cat: SeededCat,
         result: CatResult,
         predicted: np.ndarray,
-        head: LinearHead | EnsembleHead | None = None,
+        head: KeptHead | None = None,
         logits: np.ndarray | None = None,
     ) -> None:
         """Put into a result what its head is worth on what it has not read, and keep what it predicts.
 
         Args:
             predicted: of data.test's images, int32 (n,).
-            head, logits: the chosen head, where it is not the members' own, and its logits of data.test's images; those that
-                were kept where not given.
+            head, logits: the chosen one, where it is not the members' own, and its logits of data.test's images; those
+                that were kept where not given.
 
         Raises:
             UserError: what was kept is not what the result tells of.
@@ -106,9 +106,7 @@ class ExtraTests:
                 write_logits(path, of_test)
             found[test.name] = done
 
-    def _logits(
-        self, passes: Passes, cat: SeededCat, result: CatResult, head: LinearHead | EnsembleHead | None
-    ) -> Logits:
+    def _logits(self, passes: Passes, cat: SeededCat, result: CatResult, head: KeptHead | None) -> Logits:
         if cat.cat.head == "own":
             return own_logits(passes, self.study, cat)
         if head is None:

@@ -21,7 +21,7 @@ from timecat.config.probe import EPOCHS
 from timecat.errors import UserError
 from timecat.features.matrix import FeatureMatrix
 from timecat.heads.lbfgs import Standardised, minimise
-from timecat.heads.linear_head import EnsembleHead, LinearHead
+from timecat.heads.linear_head import KeptHead, LinearHead
 from timecat.heads.passes import Passes, Reading
 from timecat.heads.sgd import Heads
 from timecat.heads.sweep import AnyCat, Concatenation, Group, columns, groups, head_bytes
@@ -53,7 +53,7 @@ class ChosenHead:
     predicted: np.ndarray
     in_top5: np.ndarray
     logits: np.ndarray
-    head: LinearHead | EnsembleHead | None = None
+    head: KeptHead | None = None
 
 
 def choose(passes: Passes, protocol: Protocol, cats: list[AnyCat]) -> Iterator[tuple[AnyCat, ChosenHead]]:
