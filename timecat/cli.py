@@ -9,6 +9,7 @@ from timecat import __version__
 from timecat.errors import UserError
 
 if TYPE_CHECKING:
+    from timecat.features.external import ExternalFeatures
     from timecat.study.study import Study
 
 HELP = """\
@@ -29,8 +30,11 @@ its stages
   probe     features once, then linear heads on every cat, all together
   report    table, report.md, report.png and TensorBoard from the results on
             disk
+other classifiers on the same features
+  knn       nearest neighbours, no head at all
+  few-shot  heads on n images a class: gain against the number of labels
 features from elsewhere: a config with a features section, of .npy files
-  run, plan, status, probe, report   the same heads and intervals on them
+  run, plan, status, probe, report, knn, few-shot   the same on them
 the paper's question
   bottleneck counterexample   the argument itself: exact risks, small learners
   bottleneck saturation       how much members repeat each other
@@ -45,7 +49,7 @@ timecat COMMAND --help lists a command's options, every key and its default
 
 example: timecat run --config configs/demo.yaml
 """
-STUDY_COMMANDS = ("run", "plan", "status", "launch", "fit", "probe", "report")
+STUDY_COMMANDS = ("run", "plan", "status", "launch", "fit", "probe", "report", "knn", "few-shot")
 BOTTLENECK_HELP = """\
 usage: timecat bottleneck counterexample --weights W W W W [options]
        timecat bottleneck saturation CONFIG [options]
@@ -69,7 +73,8 @@ timecat bottleneck PART --help lists a part's options
 example: timecat bottleneck counterexample --weights 0.4 0.3 0.2 0.1
 """
 BOTTLENECK = ("counterexample", "saturation", "select")
-ON_FEATURES = ("run", "plan", "status", "probe", "report")
+ON_FEATURES = ("run", "plan", "status", "probe", "report", "knn", "few-shot")
+ALSO_ON_FEATURES = ("cats", "configs", "protocol", "by", "ks", "temperatures", "shots", "draws")  # options
 LIGHTNING = ("fit", "validate", "test", "predict")
 WRITES = {"predict": "\nWrites features.npy and indices.npy to trainer.default_root_dir."}
 EXIT_USER_ERROR = 2
@@ -212,6 +217,8 @@ def _on_study(command: str, configs: list[str], overrides: dict[str, Any], other
 
         protocol = options["protocol"]
         probe(study, protocol, data, lambda name: print_data(study, name, protocol))
+    elif command in ("knn", "few-shot"):
+        _by_other_classifiers(command, study, options)
     elif command == "bottleneck saturation":
         from timecat.bottleneck.saturation import saturation
 
@@ -227,6 +234,19 @@ def _on_study(command: str, configs: list[str], overrides: dict[str, Any], other
     return 0
 
 
+def _by_other_classifiers(command: str, source: "Study | ExternalFeatures", options: dict[str, Any]) -> None:
+    if command == "knn":
+        from timecat.heads.knn import knn
+        from timecat.report.knn import print_knn
+
+        knn(source, **options, show=lambda name: print_knn(source, name))
+    else:
+        from timecat.heads.few_shot import few_shot
+        from timecat.report.few_shot import show_few_shot
+
+        few_shot(source, **options, show=lambda name: show_few_shot(source, name))
+
+
 def _on_features(command: str, configs: list[str], overrides: dict[str, Any], others: list[str]) -> int:
     from timecat.config.features import FeaturesFile
     from timecat.features.external import ExternalFeatures
@@ -240,7 +260,7 @@ def _on_features(command: str, configs: list[str], overrides: dict[str, Any], ot
     defaults, _ = parse_options(command, [])
     only, configs, protocol = options["cats"], [*configs, *options["configs"]], options.get("protocol", "heldout")
     for key, value in options.items():
-        if key not in ("cats", "configs", "protocol", "by") and value != defaults[key]:
+        if key not in ALSO_ON_FEATURES and value != defaults[key]:
             raise UserError(f"--{key.replace('_', '-')}: makes no sense on features from elsewhere; leave it out")
     features = ExternalFeatures(FeaturesFile.read(configs, overrides), only)
     if command == "plan":
@@ -251,6 +271,9 @@ def _on_features(command: str, configs: list[str], overrides: dict[str, Any], ot
         from timecat.report.external_plan import status_external
 
         status_external(features)
+    elif command in ("knn", "few-shot"):
+        mine = {key: value for key, value in options.items() if key not in ("cats", "configs")}
+        _by_other_classifiers(command, features, mine)
     if command in ("probe", "run"):
         from timecat.heads.external import probe_external
 

@@ -27,6 +27,21 @@ def positive(value: str) -> int:
     return int(value)
 
 
+def positives(value: str) -> list[int]:
+    """Comma-separated whole numbers of 1 or more."""
+    return [positive(number) for number in names(value)] or [positive(value)]
+
+
+def temperatures(value: str) -> list[float]:
+    """Comma-separated numbers above 0, or `none`, which is infinity."""
+    return [float("inf") if number == "none" else rate(number) for number in names(value)] or [rate(value)]
+
+
+def shots(value: str) -> list[str]:
+    """Comma-separated whole numbers of 1 or more, or `all`."""
+    return [number if number == "all" else str(positive(number)) for number in names(value)] or [str(positive(value))]
+
+
 def rate(value: str) -> float:
     """A number above 0."""
     try:
@@ -57,6 +72,12 @@ DESCRIPTIONS = {
     "layer; collapse within classes. The report shows what it found.",
     "bottleneck select": "Choose members one by one on held-out images from all snapshots of the study, by a ridge "
     "head, and count what the choice costs. Half of the held-out images choose, the other half tell.",
+    "knn": "Each test image by its nearest training images on each cat's stored features: cosine similarity s, votes "
+    "exp(s / temperature) (Wu et al. 2018, DINO). Of several k and temperatures one is chosen for each cat on held-out "
+    "images; the test set is read once. The report shows what it found.",
+    "few-shot": "Linear heads on n images a class, several draws of them, the same for every cat: top-1 and gain over "
+    "the baseline against n. Weight decay is chosen on as many held-out images. Heads that are there are not fitted "
+    "again; the report shows them.",
     "report": "Table, report.md, report.png and TensorBoard from the results on disk.",
 }
 CONFIG = "a study's config; of several, later ones are merged over earlier ones"
@@ -69,6 +90,8 @@ EXAMPLES = {
     "probe": "timecat probe configs/table1.yaml --data cifar100 --probe.memory_gb 40",
     "bottleneck saturation": "timecat bottleneck saturation configs/demo.yaml --data digits",
     "bottleneck select": "timecat bottleneck select configs/demo.yaml --members 4",
+    "knn": "timecat knn configs/demo.yaml --data digits --k 10,20",
+    "few-shot": "timecat few-shot configs/demo.yaml --shots 1,10,100 --draws 10",
     "report": "timecat report configs/demo.yaml --protocol paper",
 }
 
@@ -101,10 +124,22 @@ def parser_of(command: str) -> argparse.ArgumentParser:
         add("--slots", type=positive, metavar="N", help="members at once (study.slots; one per GPU, one on a CPU)")
         add("--devices-per-member", type=positive, metavar="D", help="instead of trainer.devices; packed on the GPUs")
         add("--serve", action="store_true", help=argparse.SUPPRESS)
-    if command.startswith("bottleneck"):
+    if command.startswith("bottleneck") or command in ("knn", "few-shot"):
         add("--data", metavar="NAME", help="one data set, by its config's name (all)")
     if command == "bottleneck select":
         add("--members", type=positive, metavar="N", help="how many to choose (as many as the largest cat has)")
+    if command == "knn":
+        add("--k", dest="ks", type=positives, metavar="K,…", help="neighbours that vote (10,20,100,200)")
+        add(
+            "--temperature",
+            dest="temperatures",
+            type=temperatures,
+            metavar="T,…",
+            help="of their votes; none: all votes weigh alike (0.07)",
+        )
+    if command == "few-shot":
+        add("--shots", type=shots, metavar="N,…", help="images a class, or all (1,2,5,10,20,50,100,all)")
+        add("--draws", type=positive, metavar="D", help="of the images, at each number (5)")
     if command == "probe":
         add("--data", metavar="NAME", help="one data set, by its config's name (SLURM_ARRAY_TASK_ID's, else all)")
     if command == "report":

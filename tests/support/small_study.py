@@ -3,7 +3,14 @@
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
+
+from timecat import files
+from timecat.members.checkpoint import save_snapshot
+from timecat.networks.resnet import resnet
+from timecat.study.directory import write_record
+from timecat.study.study import Study
 
 ONE_CYCLE = {"optimizer": "sgd", "lr": 0.1, "weight_decay": 5e-4, "schedule": "one_cycle"}
 SCHEDULE_FREE = {"optimizer": "schedule_free_adamw", "lr": 0.003, "warmup_steps": 5, "batch_norm_batches": 4}
@@ -58,6 +65,19 @@ def write_probe(
             "trainer": {**TRAINER, **(trainer or {})},
         },
     )
+
+
+def finish_members(config: str) -> None:
+    """Give every member of a study random weights, as if it had been trained."""
+    study = Study.read([config])
+    for plan in study.members:
+        torch.manual_seed(plan.seed)
+        directory, hashes = study.directory.member(plan.name), {}
+        for step in plan.snapshots:
+            network = resnet(plan.model.depth, plan.model.width, plan.model.num_classes, "small")
+            save_snapshot(directory.snapshot(step), network.state_dict())
+            hashes[str(step)] = files.sha256(directory.snapshot(step))
+        write_record(directory.done, {"step": plan.steps, "snapshots": hashes})
 
 
 def change(path: Path | str, section: str, **keys: Any) -> None:

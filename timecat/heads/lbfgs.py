@@ -40,6 +40,7 @@ class Standardised:
 
     def __init__(self, matrix: FeatureMatrix, columns: list[slice], rows: Tensor) -> None:
         self.matrix, self.columns, self.rows = matrix, columns, rows
+        self._kept: Tensor | None = None
         total = square = torch.zeros((), dtype=torch.float64, device=matrix.device)
         for features in self._batches():
             total = total + features.double().sum(0)
@@ -56,8 +57,15 @@ class Standardised:
         for features in self.matrix.batches(self.rows.split(ROWS)):
             yield self._own(features)
 
+    def keep(self) -> None:
+        """Hold the batches on the device, 4 n D bytes, as many passes over few images are quicker so."""
+        self._kept = torch.cat(list(self.batches()))
+
     def batches(self) -> Iterator[Tensor]:
         """Float32 (b, D) of the training images, in the order of the rows."""
+        if self._kept is not None:
+            yield from self._kept.split(ROWS)
+            return
         mean, scale = self.mean.float(), self.scale.float()
         for features in self._batches():
             yield (features - mean) * scale

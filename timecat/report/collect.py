@@ -11,6 +11,8 @@ from timecat.heads.kept_logits import CHECKED, read_logits
 from timecat.report.calibration import summarise
 from timecat.report.estimate import holm, intervals, p_values, shown, unit_of
 from timecat.report.extra_tests import add_extra_tests
+from timecat.report.few_shot import summarise_few_shot
+from timecat.report.knn import summarise_knn
 from timecat.study.cat_costs import costs_of_cats
 from timecat.study.directory import Protocol
 from timecat.study.results import (
@@ -70,6 +72,7 @@ def collect(study: Study, protocol: Protocol = "heldout") -> Report:
             report["data"].append(data_summary(probe, results, by_cat))
             add(report, study, probe, by_cat, protocol)
             add_extra_tests(report, study, probe, by_cat, protocol)
+            add_labels_wanted(report, study, probe)
             if (saturation := read_saturation(study, probe)) is not None:
                 report.setdefault("saturation", {})[probe.name] = saturation
     if not report["data"]:
@@ -137,6 +140,16 @@ def add(
     gaps = _gaps(study, probe.name, right, unit) if isinstance(study, Study) else None
     if gaps is not None:
         report.setdefault("gaps", {})[probe.name] = gaps
+
+
+def add_labels_wanted(report: Report, study: Study | ExternalFeatures, probe: ProbeFile) -> None:
+    """Put into the report what nearest neighbours and heads on few images gave, where they were asked."""
+    if report["protocol"] != "heldout":
+        return
+    if (neighbours := summarise_knn(study, probe)) is not None:
+        report.setdefault("knn", {})[probe.name] = neighbours
+    if (few := summarise_few_shot(study, probe)) is not None:
+        report.setdefault("few_shot", {})[probe.name] = few
 
 
 def _by_repetition(cat: str, of_cat: dict[str, CatResult], arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -37,7 +37,7 @@ def intervals(values: np.ndarray) -> Intervals:
 
     For a difference give the differences, repetition by repetition and image by image: it is then paired.
     """
-    return {"images": interval(values.mean(0)), "seeds": _student_interval(100 * values.mean(1))}
+    return {"images": interval(values.mean(0)), "seeds": student_interval(100 * values.mean(1))}
 
 
 def p_values(differences: np.ndarray) -> PValues:
@@ -59,7 +59,8 @@ def holm(p: Mapping[str, float]) -> dict[str, float]:
     return {name: corrected[name] for name in p}
 
 
-def _student_interval(values: np.ndarray) -> tuple[float, float] | None:
+def student_interval(values: np.ndarray) -> tuple[float, float] | None:
+    """95 % of the mean of float (n,) values by Student's t; None of a single one."""
     from scipy.special import stdtrit  # the quantile of Student's t
 
     if len(values) < 2:

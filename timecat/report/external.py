@@ -6,10 +6,10 @@ from timecat.features.blocks import seeded_name
 from timecat.features.external import ExternalFeatures
 from timecat.figure import as_bytes, pyplot
 from timecat.report.calibration import calibration_lines, print_calibration
-from timecat.report.collect import add, data_summary
+from timecat.report.collect import add, add_labels_wanted, data_summary
 from timecat.report.estimate import words
 from timecat.report.significance import interval_notes
-from timecat.report.tables import data_cells, markdown_table
+from timecat.report.tables import data_cells, markdown_table, other_classifiers
 from timecat.study.directory import Protocol, read_record, write_record
 from timecat.study.results import CatResult, Report, Results
 from timecat.tensorboard_events import write_events
@@ -46,6 +46,7 @@ def collect_external(features: ExternalFeatures, protocol: Protocol = "heldout")
         },
     }
     add(report, features, features.probe, by_cat, protocol)
+    add_labels_wanted(report, features, features.probe)
     return report
 
 
@@ -151,6 +152,7 @@ def _markdown(features: ExternalFeatures, content: Report, image: str) -> str:
         "",
         f"![top-1 of each extractor]({image})",
         "",
+        *other_classifiers(content),
     ]
     return "\n".join(lines)
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from timecat.features.external import ExternalFeatures
-from timecat.report import cost_table
+from timecat.report import cost_table, few_shot, knn
 from timecat.report.estimate import words
 from timecat.report.significance import interval_notes, mark
 from timecat.study import saturation
@@ -205,10 +205,26 @@ def markdown(study: Study, content: Report, image: str, cost_image: str) -> str:
         lines += [*markdown_table(*saturation.curve_cells(found)), ""]
         lines += [*(f"- {note}" for note in saturation.notes(found)), ""]
         lines += [f"![rank and gain](probe/{found['data']}/saturation.png)", ""]
+    lines += other_classifiers(content)
     for data in content["data"]:
         lines += [f"## {data_title(content, data['name'])}", ""]
         lines += [*markdown_table(*data_cells(study, content, data["name"])), ""]
     return "\n".join(lines)
+
+
+def other_classifiers(content: Report) -> list[str]:
+    """Lines of what nearest neighbours and heads on few images gave."""
+    lines = []
+    for found in content.get("knn", {}).values():
+        lines += [f"## {knn.title(found)}", "", *markdown_table(*knn.cells(found)), ""]
+        lines += [*(f"- {note}" for note in knn.notes(found)), ""]
+    for found in content.get("few_shot", {}).values():
+        lines += [f"## {few_shot.title(found)}", "", *markdown_table(*few_shot.cells(found)), ""]
+        if len(found["cats"]) > 1:
+            lines += [f"Gain over {found['baseline']}, points:", "", *markdown_table(*few_shot.gain_cells(found)), ""]
+        lines += [*(f"- {note}" for note in few_shot.notes(found)), ""]
+        lines += [f"![top-1 and gain against images a class](probe/{found['data']}/few_shot.png)", ""]
+    return lines
 
 
 def markdown_table(header: list[str], rows: list[list[str]]) -> list[str]:

@@ -195,6 +195,14 @@ class ProbeDirectory:
         """Members chosen one by one."""
         return self.path / "selection.json"
 
+    def knn(self, suffix: str) -> Path:
+        """What nearest neighbours give, as .json; their predictions of the test images, as .npz."""
+        return self.path / f"knn{suffix}"
+
+    def few_shot(self, suffix: str) -> Path:
+        """Heads on few images a class, as .json, .png or .svg; with an empty suffix TensorBoard's directory."""
+        return self.path / f"few_shot{suffix}"
+
     def events(self, block: str, protocol: Protocol) -> Path:
         """TensorBoard's, of one cat and repetition."""
         return self.path / f"{block}{_suffix(protocol)}"

@@ -8,6 +8,8 @@ from timecat.config.probe import EPOCHS
 from timecat.config.study import HeadKind
 from timecat.study.cat_costs import Costs
 from timecat.study.directory import Protocol, read_record
+from timecat.study.few_shot import FewShotSummary
+from timecat.study.knn import KnnSummary
 from timecat.study.plan import SeededCat
 from timecat.study.progress import is_finished
 from timecat.study.protocols import BEFORE, as_seen_by, keeps_last_batch
@@ -254,6 +256,8 @@ class Report(TypedDict):
     saturation: NotRequired[dict[str, Saturation]]
     calibration: NotRequired[dict[str, dict[str, CalibrationSummary]]]
     tests: NotRequired[dict[str, dict[str, ExtraTestSummary]]]
+    knn: NotRequired[dict[str, KnnSummary]]
+    few_shot: NotRequired[dict[str, FewShotSummary]]
 
 
 def head_settings(probe: ProbeFile, protocol: Protocol = "heldout") -> dict[str, Any]:
