@@ -33,7 +33,7 @@ class Member(L.LightningModule):
     def __init__(self, **model: Any) -> None:
         super().__init__()
         self.config = config = plain(MemberConfig(**model))
-        self.save_hyperparameters()
+        self.save_hyperparameters(model)  # not those of modules that are members too
         self.network = resnet(
             config.depth,
             config.width,
