@@ -30,9 +30,11 @@ its stages
   probe     features once, then linear heads on every cat, all together
   report    table, report.md, report.png and TensorBoard from the results on
             disk
-other classifiers on the same features
+beside the probes
   knn       nearest neighbours, no head at all
   few-shot  heads on n images a class: gain against the number of labels
+  tune      train a cat further: fine-tune it on a probe's data, whole or member
+            by member, or distil it into one network
 features from elsewhere: a config with a features section, of .npy files
   run, plan, status, probe, report, knn, few-shot   the same on them
 the paper's question
@@ -120,10 +122,10 @@ def _dispatch(arguments: list[str]) -> int:
         from timecat.data.write.command import main as write
 
         return write(rest)
-    if command not in (*STUDY_COMMANDS, "bottleneck", *LIGHTNING):
+    if command not in (*STUDY_COMMANDS, "tune", "bottleneck", *LIGHTNING):
         from timecat.config.section import suggestion
 
-        known = [*STUDY_COMMANDS, "write", "bottleneck", *LIGHTNING]
+        known = [*STUDY_COMMANDS, "write", "tune", "bottleneck", *LIGHTNING]
         raise UserError(f"no command {command!r}; {suggestion(command, known)}")
     if command == "bottleneck":
         if not rest or rest[0] in ("-h", "--help", "help"):
@@ -140,6 +142,8 @@ def _dispatch(arguments: list[str]) -> int:
 
     configs, overrides, others = split_arguments(rest)
     asks = any(name.startswith(("-h", "--help", "--print_config", "--print_shtab")) for name in others)
+    if command == "tune" and not asks:
+        return _tune(configs, overrides, others)
     if is_features(configs) and not asks:
         return _on_features(command, configs, overrides, others)
     members = {key: value for key, value in overrides.items() if not key.startswith("probe.")}
@@ -245,6 +249,31 @@ def _by_other_classifiers(command: str, source: "Study | ExternalFeatures", opti
         from timecat.report.few_shot import show_few_shot
 
         few_shot(source, **options, show=lambda name: show_few_shot(source, name))
+
+
+def _tune(configs: list[str], overrides: dict[str, Any], others: list[str]) -> int:
+    from timecat.config.tune import TuneFile
+    from timecat.options import parse_options
+    from timecat.tune.tuning import Tuning
+
+    options, _ = parse_options("tune", others)
+    tuning = Tuning(TuneFile.read([*configs, *options["configs"]], overrides))
+    from timecat.cluster.stop import stop_on_signal
+
+    with stop_on_signal() as stop:  # before the imports, which take seconds
+        from timecat.tune.tune import tune
+
+        return tune(tuning, stop, _repetition(options["repetition"]))
+
+
+def _repetition(given: int | None) -> int | None:
+    """The repetition that is named, or that SLURM's array task numbers."""
+    task = os.environ.get("SLURM_ARRAY_TASK_ID")
+    if given is None and task is not None:
+        if not task.isdigit():
+            raise UserError(f"SLURM_ARRAY_TASK_ID is {task!r}; it must be the number of a repetition")
+        return int(task)
+    return given
 
 
 def _on_features(command: str, configs: list[str], overrides: dict[str, Any], others: list[str]) -> int:

@@ -78,6 +78,9 @@ DESCRIPTIONS = {
     "few-shot": "Linear heads on n images a class, several draws of them, the same for every cat: top-1 and gain over "
     "the baseline against n. Weight decay is chosen on as many held-out images. Heads that are there are not fitted "
     "again; the report shows them.",
+    "tune": "Train a cat of a study further, once its members are trained: fine-tune it whole on the images of one of "
+    "the study's probes, or each member by itself, or distil it into one network on the pretraining images. "
+    "Repetitions one after the other; in a SLURM array, the task's own. The report shows the result beside the cats.",
     "report": "Table, report.md, report.png and TensorBoard from the results on disk.",
 }
 CONFIG = "a study's config; of several, later ones are merged over earlier ones"
@@ -92,6 +95,7 @@ EXAMPLES = {
     "bottleneck select": "timecat bottleneck select configs/demo.yaml --members 4",
     "knn": "timecat knn configs/demo.yaml --data digits --k 10,20",
     "few-shot": "timecat few-shot configs/demo.yaml --shots 1,10,100 --draws 10",
+    "tune": "timecat tune configs/tune/finetune.yaml --repetition 0",
     "report": "timecat report configs/demo.yaml --protocol paper",
 }
 
@@ -109,7 +113,11 @@ def parser_of(command: str) -> argparse.ArgumentParser:
     parser.description = _fill(DESCRIPTIONS[command])
     add = parser.add_argument
     if command != "launch":  # where it could be the value of one of sbatch's options
-        add("configs", nargs="*", metavar="CONFIG", help=CONFIG)
+        kind = CONFIG.replace("study's", "tune") if command == "tune" else CONFIG
+        add("configs", nargs="*", metavar="CONFIG", help=kind)
+    if command == "tune":
+        add("--repetition", type=int, metavar="K", help="this one alone, from 0 (SLURM_ARRAY_TASK_ID's, else all)")
+        return parser
     add("--cats", type=names, metavar="A,B", help="these cats alone, and the members that they need (all)")
     if command == "plan":
         add("--images-per-sec", type=rate, metavar="N", help="a GPU's speed; adds hours")
@@ -167,12 +175,15 @@ def help_of(command: str) -> str:
     from timecat.config.probe import ProbeConfig
     from timecat.config.study import StudyConfig
     from timecat.config.trainer import PASSED_ON, TrainerConfig
+    from timecat.config.tune import TuneConfig
 
     parser = parser_of(command)
     parser.add_argument("--config", metavar="CONFIG", help="the same" if command != "launch" else CONFIG)
     keys = parser.add_argument_group("keys of the config, each of which can be given here instead")
-    keys.add_argument("--seed_everything", metavar="N", help="member k's seed is N + k")
+    seeds = "member k's seed is N + k" if command != "tune" else "of the first repetition; not that of a member"
+    keys.add_argument("--seed_everything", metavar="N", help=seeds)
     for section, kind, note in (
+        ("tune", TuneConfig, "what is trained further; --study.… reaches the study that it names"),
         ("study", StudyConfig, "the cats"),
         ("model", MemberConfig, "the members' network and optimiser"),
         ("data", DataConfig, "the members' images; root, workers and eval_batch_size reach the probes too"),
@@ -181,6 +192,8 @@ def help_of(command: str) -> str:
         ("features", FeaturesConfig, "features from elsewhere, instead of study"),
     ):
         if section == "features" and command in ("launch", "fit"):
+            continue
+        if (command == "tune") != (section == "tune") and section not in ("model", "data", "trainer"):
             continue
         group = parser.add_argument_group(section, _fill(note, 77))
         texts = _texts(kind)

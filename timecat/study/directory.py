@@ -5,6 +5,7 @@ features/<data>/<part>/<member>_<step>.npy and .json; <part>_paper where the pap
 soups/           means of members' weights
 probe/<data>/    results.json, predictions.npz, knn.json, few_shot.json, lock, logits/<cat>_<repetition>.npy,
                  heads/<cat>_<repetition>.npz, tests/<test>/ with predictions.npz and logits/ of each of data.tests
+tuned/<name>/<repetition>/  results.json, predictions_<data>.npz, lock, and a member's files for each run
 launch/          the scripts that were submitted, jobs, lock
 logs/            fit_<member>.log, probe_<place in study.probes>.log, report.log
 study.json, report.json, report.md, report.png, report.svg, report_costs.png, report_costs.svg
@@ -209,6 +210,36 @@ class ProbeDirectory:
 
 
 @dataclass(frozen=True)
+class TunedDirectory:
+    """What one repetition of `timecat tune` leaves."""
+
+    path: Path
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    @property
+    def lock(self) -> Path:
+        return self.path / "lock"
+
+    @property
+    def results(self) -> Path:
+        return self.path / "results.json"
+
+    def predictions(self, data: str) -> Path:
+        """Of a data set's test images."""
+        return self.path / f"predictions_{data}.npz"
+
+    def run(self, name: str) -> MemberDirectory:
+        """One training."""
+        return MemberDirectory(self.path / name)
+
+    def probe(self, data: str) -> ProbeDirectory:
+        """Where heads on frozen features keep what they have not finished."""
+        return ProbeDirectory(self.path / "probe" / data)
+
+
+@dataclass(frozen=True)
 class StudyDirectory:
     """A study's directory."""
 
@@ -226,6 +257,22 @@ class StudyDirectory:
 
     def probe(self, data: str) -> ProbeDirectory:
         return ProbeDirectory(self.path / "probe" / data)
+
+    def tuned(self, name: str, repetition: int | str) -> TunedDirectory:
+        return TunedDirectory(self.path / "tuned" / name / str(repetition))
+
+    def tuned_features(self, name: str, repetition: int, run: str) -> str:
+        """What the features' files of a tuned network are called."""
+        return f"tuned_{name}_{repetition}_{run}"
+
+    def all_tuned(self) -> dict[str, dict[int, TunedDirectory]]:
+        """By name and repetition, what `timecat tune` has left."""
+        found: dict[str, dict[int, TunedDirectory]] = {}
+        for path in sorted((self.path / "tuned").glob("*/*/results.json")):
+            if path.parent.name.isdigit():
+                of_name = found.setdefault(path.parent.parent.name, {})
+                of_name[int(path.parent.name)] = TunedDirectory(path.parent)
+        return {name: dict(sorted(of_name.items())) for name, of_name in found.items()}
 
     @property
     def features(self) -> Path:

@@ -1,6 +1,6 @@
 """What probes and the report leave: results.json, predictions.npz, report.json; and which of it is this study's."""
 
-from typing import Any, Literal, NotRequired, TypedDict, cast
+from typing import TYPE_CHECKING, Any, Literal, NotRequired, TypedDict, cast
 
 from timecat import files
 from timecat.config.files import ProbeFile
@@ -25,6 +25,9 @@ from timecat.study.scores import (
     extra_settings,
 )
 from timecat.study.study import Study
+
+if TYPE_CHECKING:
+    from timecat.study.tuned import TunedSummary
 
 # Of a probe's data keys, those that features and heads are no function of, or that `head_settings` has.
 ELSEWHERE = ("workers", "root", "source", "val", "eval_batch_size", "train_images", "device_batch_size", "batch_size")
@@ -258,6 +261,7 @@ class Report(TypedDict):
     tests: NotRequired[dict[str, dict[str, ExtraTestSummary]]]
     knn: NotRequired[dict[str, KnnSummary]]
     few_shot: NotRequired[dict[str, FewShotSummary]]
+    tuned: NotRequired[dict[str, "TunedSummary"]]
 
 
 def head_settings(probe: ProbeFile, protocol: Protocol = "heldout") -> dict[str, Any]:
