@@ -7,6 +7,7 @@ from timecat.report.collect import collect
 from timecat.report.cost_picture import cost_picture
 from timecat.report.extra_tests import extra_lines, print_extra_tests
 from timecat.report.picture import picture
+from timecat.report.tuned import add_tuned, print_tuned
 from timecat.study.directory import Protocol, read_record, write_record
 from timecat.study.results import Report
 from timecat.study.study import Study
@@ -21,6 +22,7 @@ def report(study: Study, protocol: Protocol = "heldout") -> Report:
         UserError: no probe has a result yet.
     """
     content = collect(study, protocol)
+    add_tuned(study, content)
     title = f"{study.name}: linear probes on frozen features, top-1 % (difference to {study.baseline})"
     header, rows = tables.cells(study, content)
     if not fits(header, rows):
@@ -30,6 +32,7 @@ def report(study: Study, protocol: Protocol = "heldout") -> Report:
     tables.print_costs(content)
     print_extra_tests(content)
     print_calibration(content)
+    print_tuned(content)
     for line in tables.notes(study, content):
         say(line)
     path, markdown = study.directory.report(protocol, ".json"), study.directory.report(protocol, ".md")
