@@ -11,12 +11,14 @@ import yaml
 from timecat.cli import main
 from timecat.config.features import FeaturesFile
 from timecat.config.files import ProbeFile
+from timecat.config.tune import TuneFile
 from timecat.data.views import eval_view, train_view
 from timecat.errors import UserError
 from timecat.networks.weights import read_weights
 from timecat.study.study import Study
+from timecat.tune.tuning import Tuning
 
-STUDIES = sorted(str(p) for p in Path("configs").rglob("*.yaml") if p.parent.name not in ("probe", "features"))
+STUDIES = sorted(str(p) for p in Path("configs").rglob("*.yaml") if p.parent.name not in ("probe", "features", "tune"))
 FEATURES = sorted(str(path) for path in Path("configs").rglob("features/*.yaml"))
 PROBES = sorted(str(path) for path in Path("configs").rglob("probe/*.yaml"))
 
@@ -186,3 +188,12 @@ def test_no_step_waits_for_the_gpu_between_log_steps(jpegs, tmp_path, monkeypatc
     finally:
         torch.cuda.set_sync_debug_mode("default")
     assert len(steps) == 8
+
+
+@pytest.mark.parametrize("path", sorted(str(path) for path in Path("configs/tune").glob("*.yaml")))
+def test_every_tune_config_is_of_the_study_that_it_names(path):
+    tuning = Tuning(TuneFile.read([path]))
+    assert tuning.cat.members == 5 and tuning.steps * tuning.data.batch_size == tuning.tune.images
+    images = sum(run.images for run in tuning.runs(0)) + tuning.refits * tuning.runs(0)[0].images
+    text = Path(path).read_text()
+    assert f"{images:,}" in text and f"timecat tune --config {path}" in text, "its header has the costs and the command"
