@@ -94,3 +94,25 @@ def test_no_test_imports_a_test():
     for path in (ROOT / "tests").rglob("*.py"):
         for name, _ in imports(path.relative_to(ROOT)):
             assert not name.startswith("tests.") or name.startswith("tests.support."), f"{path} imports {name}"
+
+
+def test_no_module_imports_itself_by_way_of_others():
+    """Which one is imported first would then decide whether it works."""
+    names = {".".join(path.with_suffix("").parts): path for path in MODULES}
+
+    def needed(path: Path) -> set[str]:
+        found = {name for name, at_once in imports(path) if at_once}
+        return {name if name in names else name.rpartition(".")[0] for name in found} & set(names)
+
+    graph, done = {name: needed(path) for name, path in names.items()}, set()
+
+    def walk(name: str, way: tuple[str, ...]) -> None:
+        assert name not in way, " -> ".join((*way, name))
+        if name not in done:
+            for other in graph[name]:
+                walk(other, (*way, name))
+            done.add(name)
+
+    for name in graph:
+        walk(name, ())
+    assert len(done) == len(names) > 100

@@ -5,7 +5,7 @@ from timecat.features.external import ExternalFeatures
 from timecat.figure import as_bytes, pyplot
 from timecat.report.breakdown import Breakdown, By, breakdowns
 from timecat.report.estimate import words
-from timecat.report.tables import markdown_table
+from timecat.report.markdown import markdown_table
 from timecat.study.directory import Protocol, write_record
 from timecat.study.study import Study
 from timecat.terminal import print_table, say

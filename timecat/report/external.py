@@ -8,8 +8,9 @@ from timecat.figure import as_bytes, pyplot
 from timecat.report.calibration import calibration_lines, print_calibration
 from timecat.report.collect import add, add_labels_wanted, data_summary
 from timecat.report.estimate import words
+from timecat.report.markdown import markdown_table
 from timecat.report.significance import interval_notes
-from timecat.report.tables import data_cells, markdown_table, other_classifiers
+from timecat.report.tables import data_cells, other_classifiers
 from timecat.study.directory import Protocol, read_record, write_record
 from timecat.study.results import CatResult, Report, Results
 from timecat.tensorboard_events import write_events

@@ -10,7 +10,7 @@ from timecat.errors import UserError
 from timecat.heads.ood import SCORES, auroc, delong, placements
 from timecat.heads.scores import interval
 from timecat.report.calibration import summarise
-from timecat.report.tables import markdown_table
+from timecat.report.markdown import markdown_table
 from timecat.study.directory import Protocol
 from timecat.study.results import CatResult, Report, missing_tests
 from timecat.study.scores import ExtraScore, ExtraTestResult, ExtraTestSummary

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from timecat.features.external import ExternalFeatures
 from timecat.report import cost_table, few_shot, knn
 from timecat.report.estimate import words
+from timecat.report.markdown import markdown_table
 from timecat.report.significance import interval_notes, mark
 from timecat.report.tuned import tuned_lines
 from timecat.study import saturation
@@ -227,9 +228,3 @@ def other_classifiers(content: Report) -> list[str]:
         lines += [*(f"- {note}" for note in few_shot.notes(found)), ""]
         lines += [f"![top-1 and gain against images a class](probe/{found['data']}/few_shot.png)", ""]
     return lines
-
-
-def markdown_table(header: list[str], rows: list[list[str]]) -> list[str]:
-    """Its lines; the first column to the left, the others to the right."""
-    rule = "|" + "|".join("---" if i == 0 else "--:" for i in range(len(header))) + "|"
-    return ["| " + " | ".join(header) + " |", rule, *("| " + " | ".join(row) + " |" for row in rows)]
