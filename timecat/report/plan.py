@@ -96,7 +96,7 @@ def _probe_plan(study: Study, probe: ProbeFile) -> str:
     words += f"; {total:,} heads ({counted}, {classes:,} classes, {size:.2g} GB)"
     if probe.probe.logits and "test" in images:
         tested = sum(count for split, count in images.items() if split != "train")
-        kept = sum(4 * cat.features for cat in cats if cat.cat.head == "linear") + 2 * tested * len(cats)
+        kept = sum(4 * cat.features for cat in cats if cat.cat.head != "own") + 2 * tested * len(cats)
         words += f", {classes * kept / 1e9:.2g} GB of chosen heads and logits kept;"
     if len(passes) == 1:
         return f"{words} in one pass"
