@@ -360,6 +360,8 @@ def _lightning(command: str, configs: list[str], overrides: dict[str, Any], othe
         raise UserError(f"timecat {command}: no config given; name one, such as configs/probe/digits.yaml")
     if configs:
         config = read_config(configs, overrides)
+        if "tune" in config:
+            raise UserError(f"{configs[-1]}: is a config of timecat tune; give it to this command")
         is_probe = "probe" in config
         if is_probe:
             ProbeFile.parse(configs[-1], config)

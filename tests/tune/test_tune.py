@@ -236,6 +236,8 @@ def test_a_study_that_is_not_trained_and_another_recipe_are_refused(study, capsy
     config = write(study, "again", method="two_stage", probe="digits", lrs=[0.1], images=100)
     assert main(["tune", str(config), "--study.name", "untrained"]) == 2
     assert "not trained yet; run `timecat fit` first" in capsys.readouterr().err
+    assert main(["fit", "--config", str(config)]) == 2
+    assert "is a config of timecat tune" in capsys.readouterr().err
     assert main(["tune", str(config), "--repetition", "0"]) == 0
     capsys.readouterr()
     assert main(["tune", str(config), "--repetition", "0"]) == 0
