@@ -7,7 +7,7 @@ from timecat.report.collect import collect
 from timecat.report.cost_picture import cost_picture
 from timecat.report.extra_tests import extra_lines, print_extra_tests
 from timecat.report.picture import picture
-from timecat.report.tuned import add_tuned, print_tuned
+from timecat.report.tuned import add_tuned, print_tuned, tuned_lines
 from timecat.study.directory import Protocol, read_record, write_record
 from timecat.study.results import Report
 from timecat.study.study import Study
@@ -48,7 +48,7 @@ def report(study: Study, protocol: Protocol = "heldout") -> Report:
             write_events(study.directory.report(protocol, ""), tag, png)
         cost_path = study.directory.cost_picture(protocol, ".png")
         lines = [tables.markdown(study, content, png_path.name, cost_path.name)]
-        lines += [*extra_lines(content), *calibration_lines(content)]
+        lines += [*extra_lines(content), *calibration_lines(content), *tuned_lines(content)]
         files.write_bytes(markdown, "\n".join(lines).encode())
         write_record(path, content)
     say(f"{markdown}  {png_path}  tensorboard --logdir {study.directory}")

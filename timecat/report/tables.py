@@ -7,7 +7,6 @@ from timecat.report import cost_table, few_shot, knn
 from timecat.report.estimate import words
 from timecat.report.markdown import markdown_table
 from timecat.report.significance import interval_notes, mark
-from timecat.report.tuned import tuned_lines
 from timecat.study import saturation
 from timecat.study.plan import Cat
 from timecat.study.results import Gap, Gaps, Report
@@ -201,7 +200,6 @@ def markdown(study: Study, content: Report, image: str, cost_image: str) -> str:
         lines += ["## Transfer against direct training, by component", ""]
     for name, gaps in content.get("gaps", {}).items():
         lines += [gap_title(content, name, gaps), "", *markdown_table(*gap_cells(gaps, content, name)), ""]
-    lines += tuned_lines(content)
     for found in content.get("saturation", {}).values():
         title = f"How saturated: {found['data']}"
         lines += [f"## {title}", "", *markdown_table(*saturation.cells(found)), ""]
