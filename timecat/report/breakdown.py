@@ -14,7 +14,8 @@ from timecat.report.collect import read_predictions, results_by_cat
 from timecat.report.estimate import intervals, shown, unit_of
 from timecat.report.external import results_by_extractor
 from timecat.study.directory import Protocol
-from timecat.study.results import CatResult, Unit, read_results
+from timecat.study.reported import Unit
+from timecat.study.results import CatResult, read_results
 from timecat.study.study import Study
 
 By = Literal["class", "component", "group"]

@@ -4,7 +4,7 @@ import statistics
 from collections.abc import Mapping
 
 from timecat.report.markdown import markdown_table
-from timecat.study.results import Report
+from timecat.study.reported import Report
 from timecat.study.scores import Calibration, CalibrationSummary, Spread
 from timecat.terminal import fits, print_table, say
 

@@ -15,18 +15,8 @@ from timecat.report.few_shot import summarise_few_shot
 from timecat.report.knn import summarise_knn
 from timecat.study.cat_costs import costs_of_cats
 from timecat.study.directory import Protocol
-from timecat.study.results import (
-    Accuracy,
-    CatResult,
-    DataSummary,
-    Gap,
-    Gaps,
-    Report,
-    Results,
-    Unit,
-    read_results,
-    result_of,
-)
+from timecat.study.reported import Accuracy, DataSummary, Gap, Gaps, Report, Unit
+from timecat.study.results import CatResult, Results, read_results, result_of
 from timecat.study.saturation import read_saturation
 from timecat.study.study import Study
 

@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 from timecat.figure import as_bytes, color_sequence, pyplot
 from timecat.report.estimate import words
 from timecat.report.labels import Labelled, place_labels
-from timecat.study.results import Accuracy, Report
-from timecat.study.study import TOLERANCE, Study
+from timecat.study.budget import is_equal
+from timecat.study.reported import Accuracy, Report
+from timecat.study.study import Study
 
 MARKERS = "osD^vP*X<>"
 APART = 0.03  # of the axis: between points of equal cost
@@ -66,7 +67,7 @@ def _families(study: Study, content: Report) -> list[_Family]:
             continue
         cat = study.cats[name]
         share = study.share(cat) or 1.0
-        more = "" if 1 / TOLERANCE <= share <= TOLERANCE else f"{share:.3g} x the images"
+        more = "" if is_equal(share) else f"{share:.3g} x the images"
         alike = repr([cat.control, cat.project and cat.projection, *sorted({repr(each.different) for each in cat.of})])
         by_kind.setdefault((alike, cat.head, cat.of_one_run, more), []).append(name)
     families = []

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from timecat.heads.scores import interval
-from timecat.study.results import Intervals, PValues, Unit
+from timecat.study.reported import Intervals, PValues, Unit
 
 SEEDS_FROM = 5  # repetitions, from which on seeds are the unit
 LEVEL = 0.05  # of a significant difference

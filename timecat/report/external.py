@@ -12,7 +12,8 @@ from timecat.report.markdown import markdown_table
 from timecat.report.significance import interval_notes
 from timecat.report.tables import data_cells, other_classifiers
 from timecat.study.directory import Protocol, read_record, write_record
-from timecat.study.results import CatResult, Report, Results
+from timecat.study.reported import Report
+from timecat.study.results import CatResult, Results
 from timecat.tensorboard_events import write_events
 from timecat.terminal import print_table, say
 

@@ -12,7 +12,8 @@ from timecat.heads.scores import interval
 from timecat.report.calibration import summarise
 from timecat.report.markdown import markdown_table
 from timecat.study.directory import Protocol
-from timecat.study.results import CatResult, Report, missing_tests
+from timecat.study.reported import Report
+from timecat.study.results import CatResult, missing_tests
 from timecat.study.scores import ExtraScore, ExtraTestResult, ExtraTestSummary
 from timecat.study.study import Study
 from timecat.terminal import fits, print_table, say

@@ -5,8 +5,9 @@ from typing import Any
 
 from timecat.figure import as_bytes, color_sequence, pyplot
 from timecat.report.estimate import words as words_of
-from timecat.study.results import CatSummary, Gap, Gaps, Report
-from timecat.study.study import TOLERANCE, Study
+from timecat.study.budget import is_equal
+from timecat.study.reported import CatSummary, Gap, Gaps, Report
+from timecat.study.study import Study
 
 MARKERS = "*PDX^v"  # of cats that are no point of the line; where there are more, all cats have a row each
 
@@ -22,7 +23,7 @@ def picture(study: Study, content: Report, kind: str) -> bytes:
     stars = {
         name: name if share == 1 else f"{name}, {share:.3g} x the images"
         for name, row in shown.items()
-        if (share := row["images"] / budget) and (row["differs"] or not 1 / TOLERANCE <= share <= TOLERANCE)
+        if (share := row["images"] / budget) and (row["differs"] or not is_equal(share))
     }
     in_rows, gaps = len(stars) > len(MARKERS), content.get("gaps", {})
     data = content["data"]

@@ -9,7 +9,7 @@ from timecat.report.extra_tests import extra_lines, print_extra_tests
 from timecat.report.picture import picture
 from timecat.report.tuned import add_tuned, print_tuned, tuned_lines
 from timecat.study.directory import Protocol, read_record, write_record
-from timecat.study.results import Report
+from timecat.study.reported import Report
 from timecat.study.study import Study
 from timecat.tensorboard_events import write_events
 from timecat.terminal import fits, print_table, say

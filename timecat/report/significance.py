@@ -1,7 +1,7 @@
 """Which differences to the baseline are significant, and what intervals are made by: as the tables show and tell it."""
 
 from timecat.report.estimate import LEVEL, words
-from timecat.study.results import Accuracy, Report
+from timecat.study.reported import Accuracy, Report
 
 TESTS: dict[str, str] = {
     "images": "by flips of the signs of the images' differences, which tells nothing of other seeds",

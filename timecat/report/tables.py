@@ -8,9 +8,10 @@ from timecat.report.estimate import words
 from timecat.report.markdown import markdown_table
 from timecat.report.significance import interval_notes, mark
 from timecat.study import saturation
+from timecat.study.budget import is_equal
 from timecat.study.plan import Cat
-from timecat.study.results import Gap, Gaps, Report
-from timecat.study.study import TOLERANCE, Study
+from timecat.study.reported import Gap, Gaps, Report
+from timecat.study.study import Study
 from timecat.terminal import print_table
 
 OWN = "the members' own classifiers, their probabilities averaged; no head is fitted"
@@ -155,7 +156,7 @@ def notes(study: Study, content: Report) -> list[str]:
     baseline: Cat = study.cats[study.baseline]
     for cat in study.cats.values():
         share = study.share(cat)
-        if cat.direct is None and share and not 1 / TOLERANCE <= share <= TOLERANCE:
+        if cat.direct is None and share and not is_equal(share):
             lines.append(f"{cat.name}: {share:.3g} times the images of {baseline.name}")
     for name, value in content["cats"][baseline.name]["acc1"].items():
         if len(value["values"]) > 1:

@@ -7,7 +7,8 @@ import numpy as np
 from timecat.config.files import ProbeFile
 from timecat.heads.scores import interval
 from timecat.report.collect import read_predictions, results_by_cat
-from timecat.study.results import Report, read_results
+from timecat.study.reported import Report
+from timecat.study.results import read_results
 from timecat.study.study import Study
 from timecat.study.tuned import Difference, Tuned, TunedAccuracy, TunedSummary, is_of, read_tuned
 from timecat.terminal import print_table, say

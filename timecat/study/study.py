@@ -19,11 +19,11 @@ from timecat.config.files import MAX_SEED, ProbeFile, StudyFile
 from timecat.config.member import MemberConfig
 from timecat.config.section import suggestion
 from timecat.errors import UserError
+from timecat.study.budget import check_budgets
 from timecat.study.cats import direct_cats, make_cats
 from timecat.study.directory import StudyDirectory
 from timecat.study.plan import Cat, Elsewhere, MemberPlan, SeededCat, Snapshot, has_horizon, places
 
-TOLERANCE = 1.125  # the paper's own: its baseline gets 450k steps where the cats get 400k
 SET_BY_THE_STUDY = {"max_steps": -1, "max_epochs": None, "max_time": None, "default_root_dir": None, "logger": None}
 
 
@@ -83,7 +83,7 @@ class Study:
         if file.study.direct:
             self.cats |= direct_cats(file, self.cats, self.baseline)
         if not file.study.unequal_because:
-            self._check_budgets()
+            check_budgets(self.cats, file.study.images, self.batch_size)
         self.most_members = max((place + 1 for cat in self.cats.values() for _, place in places(cat.of)), default=0)
         self.seeds = self._seeds()
         self._kinds = self._all_kinds()
@@ -97,26 +97,6 @@ class Study:
     ) -> "Study":
         """The study of config files and overrides."""
         return cls(StudyFile.read(configs, overrides), only)
-
-    def _check_budgets(self) -> None:
-        compared = [cat for cat in self.cats.values() if not cat.of_share and cat.images]
-        if not compared:
-            return
-        least = min(compared, key=lambda cat: cat.images)
-        most = max(compared, key=lambda cat: cat.images)
-        pairs = [(most.images, _arithmetic(most, self.batch_size), least.images, _arithmetic(least, self.batch_size))]
-        budget = self.file.study.images
-        if budget is not None:
-            pairs += [
-                (cat.images, _arithmetic(cat, self.batch_size), budget, f"study.images {budget:,}")
-                for cat in (least, most)
-            ]
-        for images, arithmetic, other_images, other_arithmetic in pairs:
-            if not 1 / TOLERANCE <= images / other_images <= TOLERANCE:
-                raise UserError(
-                    f"unequal budgets: {arithmetic} is {images / other_images:.3f} times {other_arithmetic}, beyond "
-                    f"{TOLERANCE}; make them equal or say why in study.unequal_because"
-                )
 
     def _seeds(self) -> list[int]:
         needed, first, seeds = self.most_members * self.repetitions, self.file.seed, self.file.study.seeds
@@ -305,7 +285,3 @@ def _with_snapshots(plan: MemberPlan, steps: set[int]) -> MemberPlan:
     """The plan with weights kept at these steps, the last one its end."""
     snapshots = tuple(sorted(steps))
     return dataclasses.replace(plan, snapshots=snapshots, model=dataclasses.replace(plan.model, steps=snapshots[-1]))
-
-
-def _arithmetic(cat: Cat, batch: int) -> str:
-    return f"{cat.name}'s {cat.budget} steps x {batch:,} = {cat.images:,} images"
