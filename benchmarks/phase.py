@@ -77,6 +77,7 @@ def write_configs(base: Path, out: Path, classes: int, width: int, lengths: tupl
         "name": name,
         "root": str(out / "runs"),
         "repetitions": repetitions,
+        "seeds": [5 * repetition + member for repetition in range(repetitions) for member in range(4)],  # the base's
         "slots": 2,
         "cats": cats,
         "unequal_because": "cells of several lengths in one study",
