@@ -193,7 +193,7 @@ def test_no_step_waits_for_the_gpu_between_log_steps(jpegs, tmp_path, monkeypatc
 @pytest.mark.parametrize("path", sorted(str(path) for path in Path("configs/tune").glob("*.yaml")))
 def test_every_tune_config_is_of_the_study_that_it_names(path):
     tuning = Tuning(TuneFile.read([path]))
-    assert tuning.cat.members == 5 and tuning.steps * tuning.data.batch_size == tuning.tune.images
+    assert tuning.cat.members > 1 and tuning.steps * tuning.data.batch_size == tuning.tune.images
     images = sum(run.images for run in tuning.runs(0)) + tuning.refits * tuning.runs(0)[0].images
     text = Path(path).read_text()
     assert f"{images:,}" in text and f"timecat tune --config {path}" in text, "its header has the costs and the command"

@@ -16,7 +16,7 @@ from timecat.terminal import short
 def test_a_run_that_several_snapshots_come_from_counts_once():
     study = Study.read(["configs/table1.yaml"])
     cat1, *_, cat5 = (cat for cat in study.seeded_cats())
-    (run, _), *_ = cat1.snapshots
+    run = cat1.snapshots[0].plan
     two = SeededCat(dataclasses.replace(cat1.cat, name="two"), 0, (Snapshot(run, 100_000), Snapshot(run, 80_000)))
     found, all_five = costs_of_cat(study, two), costs_of_cat(study, cat5)
     an_image = costs.training_flops(run.model, 224)

@@ -12,7 +12,7 @@ from timecat.config.read import as_arguments, read_config, split_arguments
 from timecat.errors import UserError
 from timecat.study.study import Study
 
-CONFIGS = sorted(p for p in Path("configs").rglob("*.yaml") if p.parent.name not in ("probe", "features"))
+CONFIGS = sorted(p for p in Path("configs").rglob("*.yaml") if p.parent.name not in ("probe", "features", "tune"))
 
 
 def study(cats, schedule="constant", batch_size=100, **more):
