@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from timecat.errors import UserError
 from timecat.networks.resnet import channels_last, resnet_from_state
-from timecat.networks.weights import read_state, read_weights
+from timecat.networks.weights import differences, read_state, read_weights
 
 
 class Backbone(Protocol):
@@ -119,14 +119,6 @@ def _load(network: nn.Module, state: dict[str, Tensor], of_classifier: tuple[str
     """
     kept = {key: value for key, value in state.items() if not key.startswith(of_classifier)}
     wanted = {key: value for key, value in network.state_dict().items() if not key.startswith(of_classifier)}
-    wrong = {
-        "missing": [key for key in wanted if key not in kept and not key.endswith("num_batches_tracked")],
-        "unexpected": [key for key in kept if key not in wanted],
-        "of another shape": [key for key in wanted if key in kept and kept[key].shape != wanted[key].shape],
-    }
-    differences = "; ".join(
-        f"{what}: {', '.join(keys[:4])}{', …' * (len(keys) > 4)}" for what, keys in wrong.items() if keys
-    )
-    if differences:
-        raise UserError(f"{path}: holds no weights of {name} ({differences})")
+    if found := differences(kept, wanted):
+        raise UserError(f"{path}: holds no weights of {name} ({found})")
     network.load_state_dict(kept, strict=False)

@@ -11,6 +11,7 @@ from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 from timecat.config.member import BOTTLENECKS_FROM, LAYERS, Depth, Init, Stem
 from timecat.errors import UserError
 from timecat.networks.ghost_batch_norm import GhostBatchNorm2d
+from timecat.networks.weights import differences
 
 STEMS: dict[int, Stem] = {7: "imagenet", 3: "small"}  # by the side of the first kernel
 
@@ -171,17 +172,7 @@ def resnet_from_state(state: dict[str, Tensor], name: str) -> ScaledResNet:
     network = ScaledResNet(block, layers, stem.shape[0], classes, STEMS[stem.shape[2]], blurpool)
     if not any(key.startswith("fc.") for key in state):
         network.fc = cast(nn.Linear, nn.Identity())
-    wanted = network.state_dict()
-    optional = {key for key in wanted if key.endswith("num_batches_tracked")}  # of old files, and of no use here
-    wrong = {
-        "missing": [key for key in wanted if key not in state and key not in optional],
-        "unexpected": [key for key in state if key not in wanted],
-        "of another shape": [key for key in wanted if key in state and state[key].shape != wanted[key].shape],
-    }
-    differences = "; ".join(
-        f"{what}: {', '.join(keys[:4])}{', …' * (len(keys) > 4)}" for what, keys in wrong.items() if keys
-    )
-    if differences:
-        raise UserError(f"{name}: fits no ResNet ({differences}); give a state dict such as torchvision's resnet50")
+    if found := differences(state, network.state_dict()):
+        raise UserError(f"{name}: fits no ResNet ({found}); give a state dict such as torchvision's resnet50")
     network.load_state_dict(state, strict=False)
     return network

@@ -110,6 +110,18 @@ def _wrapper(state: dict[str, Tensor]) -> str | None:
     return next((p for p in PREFIXES if any(key.startswith(p) and key.endswith("conv1.weight") for key in state)), None)
 
 
+def differences(state: dict[str, Tensor], wanted: dict[str, Tensor]) -> str:
+    """Keys of a state dict that are missing, unexpected or of another shape, in words, the first ones of each; empty
+    where it fits."""
+    wrong = {
+        # num_batches_tracked is of no use here, and old files have none
+        "missing": [key for key in wanted if key not in state and not key.endswith("num_batches_tracked")],
+        "unexpected": [key for key in state if key not in wanted],
+        "of another shape": [key for key in wanted if key in state and state[key].shape != wanted[key].shape],
+    }
+    return "; ".join(f"{what}: {', '.join(keys[:4])}{', …' * (len(keys) > 4)}" for what, keys in wrong.items() if keys)
+
+
 def _is_schedule_free_training(content: Any) -> bool:
     """A Lightning checkpoint that schedulefree's optimiser left in its training mode."""
     if not isinstance(content, Mapping):
