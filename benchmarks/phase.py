@@ -35,9 +35,8 @@ from timecat.study.study import Study
 from timecat.terminal import print_table
 
 STUDIES: tuple[tuple[int, int, tuple[int, ...]], ...] = (  # classes, width, steps of the one long member
-    (10, 16, (1000, 2000, 4000)),
+    (10, 16, (1000, 2000)),
     (20, 16, (1000, 2000, 4000, 8000)),
-    (50, 16, (2000, 4000)),
     (20, 8, (1000, 2000, 4000, 8000)),
 )
 OTHERS = ("one", "short", "wide")

@@ -209,7 +209,9 @@ def help_of(command: str) -> str:
             )
             group.add_argument(f"--{section}.{field.name}", metavar="…", help=f"{text}{shown}")
         if section == "study":
-            group.add_argument("--study.cats.NAME.members", metavar="…", help="and .steps, .model, .data, .of, …")
+            group.add_argument(
+                "--study.cats.NAME.members", metavar="…", help="and .steps, .model, .of, .wide, … (docs/controls.md)"
+            )
     return parser.format_help()
 
 
