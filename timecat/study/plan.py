@@ -70,6 +70,13 @@ class Cat:
         return max((each.steps for each in self.of), default=0)
 
     @property
+    def seeds(self) -> int:
+        """How many a repetition keeps for it: one a member, or as many as the places that it names need."""
+        if any(each.first is not None for each in self.of):
+            return max(place for _, place in places(self.of)) + 1
+        return sum(each.members for each in self.of)
+
+    @property
     def total_steps(self) -> int:
         return total_steps(self.of)
 

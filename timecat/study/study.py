@@ -84,7 +84,7 @@ class Study:
             self.cats |= direct_cats(file, self.cats, self.baseline)
         if not file.study.unequal_because:
             check_budgets(self.cats, file.study.images, self.batch_size)
-        self.most_members = max((place + 1 for cat in self.cats.values() for _, place in places(cat.of)), default=0)
+        self.most_members = max(cat.seeds for cat in self.cats.values())
         self.seeds = self._seeds()
         self._kinds = self._all_kinds()
         self.members = self._plan()
