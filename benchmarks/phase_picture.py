@@ -47,6 +47,8 @@ def picture(cells: Sequence[dict[str, Any]], kind: str) -> bytes:
     for panel, title in zip(panels[1], PREDICTORS.values(), strict=True):
         panel.set_xlabel(title)
     panels[1][1].set_xscale("log")
+    panels[1][1].set_xticks([0.5, 1, 2, 4, 8], ["0.5", "1", "2", "4", "8"])
+    panels[1][1].minorticks_off()
     for row in panels:
         for panel in row:
             panel.axhline(0, color="black", linewidth=0.8)
