@@ -1,6 +1,7 @@
 """The second picture of the report: top-1 against what cats cost, in training and for an image."""
 
 import math
+import textwrap
 from collections.abc import Sequence
 from itertools import cycle
 from typing import Any, NamedTuple
@@ -12,7 +13,8 @@ from timecat.study.budget import is_equal
 from timecat.study.reported import Accuracy, Report
 from timecat.study.study import Study
 
-MARKERS = "osD^vP*X<>"
+MARKERS = "osD^vP*X<>p"  # one more than there are colours
+LEGEND = 62  # characters of a line
 APART = 0.03  # of the axis: between points of equal cost
 ALIKE = 0.02  # of the axis: costs that are as good as equal
 
@@ -33,7 +35,8 @@ def cost_picture(study: Study, content: Report, kind: str) -> bytes:
         kind: png or svg.
     """
     families, data = _families(study, content), content["data"]
-    lines = -(-len(families) // 2)
+    half = -(-len(families) // 2)  # the legend's two columns
+    lines = max(sum(each.label.count("\n") + 1 for each in some) for some in (families[:half], families[half:]))
     bottom = 0.4 + 0.19 * lines  # inches, of the legend and the caption
     height = 3.1 * len(data) + 0.45 + bottom
     figure, panels = pyplot().subplots(len(data), 2, figsize=(9, height), squeeze=False, sharey="row")
@@ -78,7 +81,8 @@ def _families(study: Study, content: Report) -> list[_Family]:
         difference = "members of several kinds" if several else study.cats[cats[0]].difference
         what = ", ".join(filter(None, (difference, "the members' own heads" if head == "own" else "", more)))
         names = ", ".join(cats) if len(cats) < 5 else f"{cats[0]} to {cats[-1]}"
-        families.append(_Family(cats, f"{names}: {what}" if what else names, colour, marker))
+        label = textwrap.fill(f"{names}: {what}" if what else names, LEGEND)
+        families.append(_Family(cats, label, colour, marker))
     return families
 
 
