@@ -102,7 +102,7 @@ class Cat:
         if self.elsewhere:
             return f"{self.members} from elsewhere"
         if self.of_one_run:
-            return f"1 run at {', '.join(f'{each.steps:,}' for each in self.of)}"
+            return f"{self.members} snapshots of 1 x {self.steps:,}"
         return " + ".join(f"{each.members} x {each.steps:,}" for each in self.of)
 
     @property
