@@ -57,7 +57,7 @@ def picture(cells: Sequence[dict[str, Any]], kind: str) -> bytes:
     panels[0][0].set_ylabel("gain of four short members, points")
     panels[1][0].set_ylabel("gain over one long member, points")
     panels[0][0].legend(frameon=False, fontsize=8)
-    repetitions = cells[0]["repetitions"]
+    repetitions = " to ".join(str(number) for number in sorted({cell["repetitions"] for cell in cells}))
     words = f"{repetitions} repetitions; bars: 95 %, {cells[0]['interval']}; classes that no member saw, linear probe"
     figure.text(0.5, 0.005, words, ha="center", fontsize=7.5, color="grey")
     figure.tight_layout(rect=(0, 0.02, 1, 1))
