@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-import yaml
 from sklearn.datasets import load_digits
 from sklearn.kernel_approximation import RBFSampler
 from sklearn.linear_model import LogisticRegression
 
 import timecat.heads.protocols
+from tests.support.digit_arrays import write_arrays
 from timecat.cli import main
 from timecat.config.features import FeaturesFile
 from timecat.data.split import stratified_split
@@ -44,30 +44,12 @@ ARRAYS = digits()
 
 def make(folder: Path, arrays: dict[str, np.ndarray] | None = None, **sections: dict[str, Any]) -> Path:
     """Arrays and their config, with keys of its sections set otherwise."""
-    for name, array in {**ARRAYS, **(arrays or {})}.items():
-        np.save(folder / f"{name}.npy", array)
-    config: dict[str, Any] = {
-        "seed_everything": 0,
-        "features": {
-            "name": "digits",
-            "root": str(folder / "runs"),
-            "labels": {"train": "y_train.npy", "test": "y_test.npy"},
-            "groups": {"test": "g_test.npy"},
-            "extractors": {
-                "raw": {"train": "raw_train.npy", "test": "raw_test.npy"},
-                "fourier": {"train": "fourier_train.npy", "test": "fourier_test.npy"},
-                "both": {"of": ["fourier", "raw"]},
-            },
-        },
-        "probe": {"weight_decays": DECAYS, "solver": "lbfgs"},
-        "model": {"num_classes": 10},
-        "data": {"holdout": 0.2},
-        "trainer": {"accelerator": "cpu"},
+    ours: dict[str, dict[str, Any]] = {
+        "features": {"groups": {"test": "g_test.npy"}},
+        "probe": {"weight_decays": DECAYS},
     }
-    for section, keys in sections.items():
-        config[section] = {**config[section], **keys}
-    (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
-    return folder / "config.yaml"
+    both = {section: {**ours.get(section, {}), **sections.get(section, {})} for section in {**ours, **sections}}
+    return Path(write_arrays(folder, {**ARRAYS, **(arrays or {})}, "config", **both))
 
 
 SGD = {

@@ -24,10 +24,10 @@ def digit_arrays() -> dict[str, np.ndarray]:
     return found
 
 
-def write_arrays(folder: Path, arrays: dict[str, np.ndarray], **sections: dict[str, Any]) -> str:
-    """The arrays, and a config of the extractors `raw`, `fourier` and `both`; results lie in runs/digits/probe/c."""
-    for name, array in arrays.items():
-        np.save(folder / f"{name}.npy", array)
+def write_arrays(folder: Path, arrays: dict[str, np.ndarray], name: str = "c", **sections: dict[str, Any]) -> str:
+    """The arrays, and a config of the extractors `raw`, `fourier` and `both`; results: runs/digits/probe/<name>."""
+    for file, array in arrays.items():
+        np.save(folder / f"{file}.npy", array)
     config: dict[str, Any] = {
         "seed_everything": 0,
         "features": {
@@ -47,5 +47,5 @@ def write_arrays(folder: Path, arrays: dict[str, np.ndarray], **sections: dict[s
     }
     for section, keys in sections.items():
         config[section] = {**config[section], **keys}
-    (folder / "c.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
-    return str(folder / "c.yaml")
+    (folder / f"{name}.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+    return str(folder / f"{name}.yaml")

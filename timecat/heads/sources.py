@@ -10,7 +10,7 @@ from typing import Any
 from timecat.config.files import ProbeFile
 from timecat.features.external import ExternalFeatures
 from timecat.study.directory import read_record
-from timecat.study.results import image_settings, projection_of
+from timecat.study.results import are_the_same, image_settings, projection_of
 from timecat.study.study import Study
 
 Source = Study | ExternalFeatures
@@ -62,10 +62,6 @@ def read_current(source: Source, probe: ProbeFile, path: Path) -> dict[str, Any]
     for name, repetitions in weights_of(source, probe.name).items():
         for repetition, now in repetitions.items():
             entry = record["cats"].get(name, {}).get(repetition)
-            if entry is not None and _are_the_same(entry["weights"], now):
+            if entry is not None and are_the_same(entry["weights"], now):
                 cats.setdefault(name, {})[repetition] = entry
     return {**record, "cats": cats} if cats else None
-
-
-def _are_the_same(before: list[str], now: list[str | None]) -> bool:
-    return len(before) == len(now) and all(new in (None, old) for old, new in zip(before, now, strict=True))

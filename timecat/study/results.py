@@ -172,11 +172,14 @@ def result_of(study: Study, results: Results | None, wanted: SeededCat) -> CatRe
     if result.get("snapshots", names) != names:  # not of earlier versions, where all had the same steps
         return None
     weights = result.get("weights")  # not in version 1
-    if weights is not None:
-        now = [study.digest(snapshot) for snapshot in wanted.snapshots]
-        if any(digest not in (None, before) for digest, before in zip(now, weights, strict=True)):
-            return None
+    if weights is not None and not are_the_same(weights, [study.digest(snapshot) for snapshot in wanted.snapshots]):
+        return None
     return result
+
+
+def are_the_same(before: list[str], now: list[str | None]) -> bool:
+    """Whether the files that a result was made of are those of now, by their hashes; a missing one counts as it was."""
+    return len(before) == len(now) and all(new in (None, old) for old, new in zip(before, now, strict=True))
 
 
 def projection_of(cat: SeededCat) -> list[str]:
