@@ -8,11 +8,15 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from tests.support.processes import StopAfter, command, snapshots, wait_until
 from tests.support.small_study import ONE_CYCLE, write_study
 from timecat.cli import main
+from timecat.cluster.stop import Stop
+from timecat.members.checkpoint import Checkpoint
 from timecat.members.train import train_member
+from timecat.study.directory import MemberDirectory
 from timecat.study.study import Study
 
 LONG_AND_SHORT = {"long": {"members": 1, "steps": 100_000}, "short": {"members": 2, "steps": 8}}
@@ -114,6 +118,16 @@ def test_members_of_two_devices_are_packed_and_stop_together(tmp_path, digits):
     assert second.returncode == 0, second.stderr
     assert sorted(path.parent.name for path in runs.glob("*/done.json")) == ["member_0", "member_1"]
     assert (runs / "member_0" / f"snapshot_{end}.pt").exists()
+
+
+def test_a_signal_that_comes_while_processes_agree_is_heard_at_the_next_batch(monkeypatch, tmp_path):
+    stop = Stop()
+    checkpoint = Checkpoint(MemberDirectory(tmp_path), None, 5, 32, stop)
+    checkpoint.group = "of two processes"
+    monkeypatch.setattr(torch.distributed, "all_reduce", lambda *_, group: stop.handle(signal.SIGTERM, None))
+    assert checkpoint.agreed() == (0, False)
+    monkeypatch.setattr(torch.distributed, "all_reduce", lambda *_, group: None)
+    assert checkpoint.agreed() == (2, False)
 
 
 AT_TORCH = """if True:

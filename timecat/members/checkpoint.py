@@ -113,8 +113,10 @@ class Checkpoint(L.Callback):
             return self.stop.level, late
         asked = torch.tensor([self.stop.level, int(late)])
         torch.distributed.all_reduce(asked, torch.distributed.ReduceOp.MAX, group=self.group)
-        self.stop.level = int(asked[0])
-        return self.stop.level, bool(asked[1])
+        level, late = asked.tolist()
+        if level:  # else a signal that came meanwhile stays for the next batch
+            self.stop.level = max(self.stop.level, level)
+        return level, bool(late)
 
     def save(self, trainer: L.Trainer) -> None:
         """Save under a temporary name; `publish` renames it, so a kill leaves the last checkpoint or this one."""
