@@ -181,9 +181,9 @@ def _on_study(command: str, configs: list[str], overrides: dict[str, Any], other
 def _by_other_classifiers(command: str, source: "Study | ExternalFeatures", options: dict[str, Any]) -> None:
     if command == "knn":
         from timecat.heads.knn import knn
-        from timecat.report.knn import print_knn
+        from timecat.report.knn import show_knn
 
-        knn(source, **options, show=lambda name: print_knn(source, name))
+        knn(source, **options, show=lambda name: show_knn(source, name))
     else:
         from timecat.heads.few_shot import few_shot
         from timecat.report.few_shot import show_few_shot
@@ -248,9 +248,9 @@ def _on_features(command: str, configs: list[str], overrides: dict[str, Any], ot
 
         probe_external(features, protocol)
     if command == "probe":
-        from timecat.report.external import collect_external, print_external
+        from timecat.report.external import print_heads
 
-        print_external(features, collect_external(features, protocol))
+        print_heads(features, protocol)
     elif options.get("by"):
         from timecat.report.breakdown_report import report_by
 

@@ -188,7 +188,7 @@ def test_the_report_shows_what_was_tuned_beside_the_cats(study, capsys):
         assert value[key]["mean"] == pytest.approx(100 * (np.mean(ours) - np.mean(right[cat])))
         low, high = value[key]["interval"]
         assert low < value[key]["mean"] < high
-    assert f"{value['to_cat']['mean']:+.1f}" in said and "Tuned" in said
+    assert f"{value['to_cat']['mean']:+.1f}" in said and "tuned: cats that were trained further" in said
     assert "| tuned | finetune | cat2 | digits |" in (study.parent / "runs/s/report.md").read_text()
     snapshot = study.parent / "runs/s/member_1_8/done.json"
     before = snapshot.read_text()

@@ -22,10 +22,10 @@ from timecat.heads.scores import interval
 from timecat.progress_bar import bar
 from timecat.study.directory import write_record
 from timecat.study.plan import SeededCat, Snapshot
-from timecat.study.saturation import CurvePoint, Saturation, SaturationOfCat, cells, curve_cells, notes
+from timecat.study.saturation import CurvePoint, Saturation, SaturationOfCat, saturation_section
 from timecat.study.study import Study
 from timecat.tensorboard_events import write_events
-from timecat.terminal import print_table, say
+from timecat.terminal import say
 
 ORDERS = 12  # of adding members; all of them where there are fewer
 PAIRS = 12  # of members that are compared, in each repetition
@@ -51,11 +51,7 @@ def saturation(study: Study, data: str | None = None) -> None:
             for key in ("effective_rank", "acc1")
         }
         write_events(directory.saturation(""), f"saturation/{probe.name}", png, scalars)
-        title = f"{probe.name}: {found['held_images']:,} held-out images, fitted on {found['fit_images']:,}"
-        print_table(title, *cells(found), left=["cat"])
-        print_table("by the number of members", *curve_cells(found), left=["cat"])
-        for line in notes(found):
-            say(line)
+        saturation_section(found).show()
         say(f"{directory.saturation('.json')}  {directory.saturation('.png')}")
 
 

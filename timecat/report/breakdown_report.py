@@ -5,10 +5,10 @@ from timecat.features.external import ExternalFeatures
 from timecat.figure import as_bytes, pyplot
 from timecat.report.breakdown import Breakdown, By, breakdowns
 from timecat.report.estimate import words
-from timecat.report.markdown import markdown_table
 from timecat.study.directory import Protocol, write_record
 from timecat.study.study import Study
-from timecat.terminal import print_table, say
+from timecat.tables import Section, Table, markdown, score
+from timecat.terminal import say
 
 SHOWN = 12  # subgroups that the terminal shows; the files have all
 PLURAL = {"class": "classes", "component": "components", "group": "groups"}
@@ -21,25 +21,22 @@ def report_by(study: Study | ExternalFeatures, protocol: Protocol, by: By) -> li
         UserError: no data set can be broken down so.
     """
     found = breakdowns(study, protocol, by)
-    lines = [f"# {study.name}: top-1 % by {by}", ""]
+    path = {suffix: study.directory.breakdown(protocol, by, suffix) for suffix in (".json", ".md", ".png", ".svg")}
+    sections = []
     for each in found:
         title = f"{each['data']}: {each['test_images']:,} test images, {len(each['names'])} {PLURAL[by]}; top-1 %"
-        summary = _summary(each)
-        print_table(title, *summary, left=["cat", "worst"])
-        header, rows = _rows(each, by)
-        least = sorted(rows, key=lambda row: float(row[2]))[:SHOWN]
-        which = f"the {SHOWN} of {len(rows)} {PLURAL[by]} that are worst for {header[2]}" if len(rows) > SHOWN else ""
-        print_table(which or f"by {by}", header, least if which else rows, left=[by])
-        lines += [f"## {title}", "", *markdown_table(*summary), "", *markdown_table(header, rows), ""]
+        summary, table = Table(title, *_summary(each, by), left=2), Table(f"by {by}", *_rows(each, by))
+        summary.show()
+        _worst(table, by).show()
+        sections.append(Section(title, [summary, table]))
     ways = sorted({words(each["unit"], each["repetitions"]) for each in found})
     note = (
         f"mean: of the {PLURAL[by]}, each counted once; [95 %]: {' or '.join(ways)}; the worst {by}'s: bootstrap over "
         f"the test images within each {by}, whichever is the worst then"
     )
     say(note)
-    path = {suffix: study.directory.breakdown(protocol, by, suffix) for suffix in (".json", ".md", ".png", ".svg")}
-    lines += [f"- {note}", "", f"![mean and worst]({path['.png'].name})", ""]
-    files.write_bytes(path[".md"], "\n".join(lines).encode())
+    sections.append(Section("Mean and worst", [], [note], ("mean and worst", path[".png"].name)))
+    files.write_bytes(path[".md"], markdown(f"{study.name}: top-1 % by {by}", sections).encode())
     for kind in ("svg", "png"):
         files.write_bytes(path[f".{kind}"], picture(study, found, by, kind))
     write_record(path[".json"], {"by": by, "protocol": protocol, "data": found})
@@ -47,21 +44,21 @@ def report_by(study: Study | ExternalFeatures, protocol: Protocol, by: By) -> li
     return found
 
 
-def _summary(each: Breakdown) -> tuple[list[str], list[list[str]]]:
+def _worst(table: Table, by: By) -> Table:
+    """What the terminal shows of a long one: the subgroups that are worst for the first cat."""
+    if len(table.rows) <= SHOWN:
+        return table
+    which = f"the {SHOWN} of {len(table.rows)} {PLURAL[by]} that are worst for {table.header[2]}"
+    return Table(which, table.header, sorted(table.rows, key=lambda row: float(row[2]))[:SHOWN])
+
+
+def _summary(each: Breakdown, by: By) -> tuple[list[str], list[list[str]]]:
     rows = []
     for cat, value in each["cats"].items():
-        (low, high), worst = value["interval"], value["worst"]
-        least, most = worst["interval"]
-        rows.append(
-            [
-                cat,
-                f"{value['acc1']:.1f} [{low:.1f}, {high:.1f}]",
-                f"{value['mean']:.1f}",
-                worst["name"],
-                f"{worst['acc1']:.1f} [{least:.1f}, {most:.1f}]",
-            ]
-        )
-    return ["cat", "all images [95 %]", "mean", "worst", "its top-1 [95 %]"], rows
+        worst = value["worst"]
+        row = [cat, worst["name"], score(worst["acc1"], worst["interval"]), f"{value['mean']:.1f}"]
+        rows.append([*row, score(value["acc1"], value["interval"])])
+    return ["cat", f"worst {by}", "its top-1 [95 %]", f"mean of {PLURAL[by]}", "all images [95 %]"], rows
 
 
 def _rows(each: Breakdown, by: By) -> tuple[list[str], list[list[str]]]:

@@ -1,12 +1,11 @@
-"""The report's second table: what the heads' probabilities are worth, from the results on disk."""
+"""What the heads' probabilities are worth, from the results on disk."""
 
 import statistics
 from collections.abc import Mapping
 
-from timecat.report.markdown import markdown_table
 from timecat.study.reported import Report
 from timecat.study.scores import Calibration, CalibrationSummary, Spread
-from timecat.terminal import fits, print_table, say
+from timecat.tables import Section, Table, spread
 
 NOTE = (
     "calibration: mean ± standard deviation of the repetitions; NLL in nats; ECE of 15 bins; top-1 of the 50, 80 and "
@@ -36,39 +35,19 @@ def _spread(values: list[float]) -> Spread:
     return {"mean": statistics.fmean(values), "sd": sd, "values": values}
 
 
-def calibration_tables(content: Report) -> list[tuple[str, list[str], list[list[str]]]]:
-    """Title, header and rows of each test set whose logits were scored."""
+def calibration_section(content: Report) -> Section | None:
+    """A table of each test set whose logits were scored; None where there is none."""
     header = ["cat", "NLL", "ECE %", "Brier", "top-1 of 50 %", "of 80 %", "of 90 %", "AURC %"]
-    found = []
+    tables = []
     for name, of_cats in content.get("calibration", {}).items():
         rows = []
         for cat, scores in of_cats.items():
             cells = [_cell(scores["nll"], 3), _cell(scores["ece"], 1), _cell(scores["brier"], 3)]
             cells += [_cell(scores["selective"][share], 1) for share in ("50", "80", "90")]
             rows.append([cat, *cells, _cell(scores["aurc"], 2)])
-        found.append((f"calibration: {name}", header, rows))
-    return found
+        tables.append(Table(f"calibration: {name}", header, rows, fold=" ±"))
+    return Section("Calibration", tables, [NOTE]) if tables else None
 
 
 def _cell(value: Spread, digits: int) -> str:
-    spread = f" ± {value['sd']:.{digits}f}" if value["sd"] is not None else ""
-    return f"{value['mean']:.{digits}f}{spread}"
-
-
-def print_calibration(content: Report) -> None:
-    """Print the tables, and what their columns mean."""
-    tables = calibration_tables(content)
-    for title, header, rows in tables:
-        narrow = [[cell.replace(" ±", "\n±") for cell in row] for row in rows]
-        print_table(title, header, rows if fits(header, rows) else narrow, left=["cat"])
-    if tables:
-        say(NOTE)
-
-
-def calibration_lines(content: Report) -> list[str]:
-    """The tables in markdown, with what their columns mean; nothing where there are none."""
-    tables = calibration_tables(content)
-    lines = ["## Calibration", ""] if tables else []
-    for title, header, rows in tables:
-        lines += [f"{title.partition(': ')[2]}:", "", *markdown_table(header, rows), ""]
-    return [*lines, f"- {NOTE}", ""] if tables else []
+    return spread(value["mean"], value["sd"], digits)

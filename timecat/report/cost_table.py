@@ -3,13 +3,21 @@
 from collections.abc import Mapping
 
 from timecat.study.cat_costs import Costs
+from timecat.study.reported import Report
+from timecat.tables import Section, Table
 from timecat.terminal import short
 
 TITLE = "costs: training in all, inference of an image with the head (docs/costs.md)"
 ALIKE = 0.02  # data sets whose inference differs by less share a column, which shows the first one's
 
 
-def cells(costs: Mapping[str, Costs], baseline: str, heads: bool = False) -> tuple[list[str], list[list[str]]]:
+def cost_section(content: Report, image: str) -> Section:
+    """Of the cats whose costs are known."""
+    known = {name: row["costs"] for name, row in content["cats"].items() if row["costs"] is not None}
+    return Section("Costs", [cost_table(known, content["baseline"], heads=True)], image=("top-1 against costs", image))
+
+
+def cost_table(costs: Mapping[str, Costs], baseline: str, heads: bool = False) -> Table:
     """A row a cat.
 
     Args:
@@ -35,7 +43,7 @@ def cells(costs: Mapping[str, Costs], baseline: str, heads: bool = False) -> tup
             name = next((name for name in group if name in each["head_bytes"]), None)
             row.append(short(each["head_bytes"][name], "B") if name else "")
         rows.append(row)
-    return header, rows
+    return Table(TITLE, header, rows)
 
 
 def _of(group: list[str], groups: list[list[str]]) -> str:

@@ -5,17 +5,19 @@ from timecat.errors import UserError
 from timecat.features.blocks import seeded_name
 from timecat.features.external import ExternalFeatures
 from timecat.figure import as_bytes, pyplot
-from timecat.report.calibration import calibration_lines, print_calibration
+from timecat.report.calibration import calibration_section
 from timecat.report.collect import add, add_labels_wanted, data_summary
 from timecat.report.estimate import words
-from timecat.report.markdown import markdown_table
+from timecat.report.few_shot import few_shot_section
+from timecat.report.heads_table import heads_table
+from timecat.report.knn import knn_section
 from timecat.report.significance import interval_notes
-from timecat.report.tables import data_cells, other_classifiers
 from timecat.study.directory import Protocol, read_record, write_record
 from timecat.study.reported import Report
 from timecat.study.results import CatResult, Results
+from timecat.tables import Section, Table, markdown
 from timecat.tensorboard_events import write_events
-from timecat.terminal import print_table, say
+from timecat.terminal import say
 
 
 def collect_external(features: ExternalFeatures, protocol: Protocol = "heldout") -> Report:
@@ -78,16 +80,18 @@ def report_external(features: ExternalFeatures, protocol: Protocol = "heldout") 
         UserError: as `collect_external`.
     """
     content = collect_external(features, protocol)
-    print_external(features, content)
-    print_calibration(content)
-    for line in _notes(features, content):
-        say(line)
     paths = {suffix: features.directory.report(protocol, suffix) for suffix in (".md", ".svg", ".png", ".json", "")}
+    first, calibration = _section(features, content, paths[".png"].name), calibration_section(content)
+    shown = [calibration, first] if calibration else [first]
+    for section in shown:
+        section.show()
     written = read_record(paths[".json"]) or {}
     if {**written, "version": 0} != {**files.as_json(content), "version": 0} or not paths[".png"].exists():
         png = _picture(features, content, "png")
-        lines = [_markdown(features, content, paths[".png"].name), *calibration_lines(content)]
-        files.write_bytes(paths[".md"], "\n".join(lines).encode())
+        sections = [*reversed(shown), *map(knn_section, content.get("knn", {}).values())]
+        sections += map(few_shot_section, content.get("few_shot", {}).values())
+        text = markdown(f"{features.name}: linear heads on frozen features", sections)
+        files.write_bytes(paths[".md"], text.encode())
         files.write_bytes(paths[".svg"], _picture(features, content, "svg"))
         files.write_bytes(paths[".png"], png)
         write_events(paths[""], "report", png)
@@ -96,11 +100,10 @@ def report_external(features: ExternalFeatures, protocol: Protocol = "heldout") 
     return content
 
 
-def print_external(features: ExternalFeatures, content: Report) -> None:
+def print_heads(features: ExternalFeatures, protocol: Protocol) -> None:
     """Print what each extractor's head gives, and its winning settings."""
-    header, rows = _cells(features, content)
-    two_lines = [cell.replace(" [", "\n[") if "[" in cell else cell.replace(" ", "\n", 1) for cell in header]
-    print_table(_title(content), two_lines, rows, left=["extractor"])
+    for table in _section(features, collect_external(features, protocol), "").tables:
+        table.show()
 
 
 def _title(content: Report) -> str:
@@ -111,17 +114,19 @@ def _title(content: Report) -> str:
     return title + (f"; {missing:,} classes have no test row and count nowhere" if missing else "")
 
 
-def _cells(features: ExternalFeatures, content: Report) -> tuple[list[str], list[list[str]]]:
-    """The table of a data set's heads, with the number of features, and without columns that tell nothing."""
+def _section(features: ExternalFeatures, content: Report, image: str) -> Section:
+    """The table of the heads, with the number of features, and without columns that tell nothing."""
     (data,) = content["data"]
-    header, rows = data_cells(features, content, data["name"])
-    header = ["extractor", "features", *header[1:]]
-    rows = [[row[0], str(content["cats"][row[0]]["features"]), *row[1:]] for row in rows]
+    table = heads_table(features, content, data["name"])
+    header = ["extractor", "features", *table.header[1:]]
+    rows = [[row[0], str(content["cats"][row[0]]["features"]), *row[1:]] for row in table.rows]
     empty = [index for index in range(len(header)) if not any(row[index] for row in rows)]
     if data["classes"] <= 5:
         empty.append(header.index("top-5"))
     kept = [index for index in range(len(header)) if index not in empty]
-    return [header[index] for index in kept], [[row[index] for index in kept] for row in rows]
+    header, rows = [header[index] for index in kept], [[row[index] for index in kept] for row in rows]
+    title = _title(content)
+    return Section(title, [Table(title, header, rows)], _notes(features, content), ("top-1 of each extractor", image))
 
 
 def _notes(features: ExternalFeatures, content: Report) -> list[str]:
@@ -140,23 +145,6 @@ def _notes(features: ExternalFeatures, content: Report) -> list[str]:
     if missing:
         lines.append(f"not probed as they are now: {', '.join(missing)}; timecat probe does it")
     return lines
-
-
-def _markdown(features: ExternalFeatures, content: Report, image: str) -> str:
-    lines = [
-        f"# {features.name}: linear heads on frozen features",
-        "",
-        f"{_title(content)}.",
-        "",
-        *markdown_table(*_cells(features, content)),
-        "",
-        *(f"- {note}" for note in _notes(features, content)),
-        "",
-        f"![top-1 of each extractor]({image})",
-        "",
-        *other_classifiers(content),
-    ]
-    return "\n".join(lines)
 
 
 def _picture(features: ExternalFeatures, content: Report, kind: str) -> bytes:

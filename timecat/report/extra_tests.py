@@ -10,13 +10,12 @@ from timecat.errors import UserError
 from timecat.heads.ood import SCORES, auroc, delong, placements
 from timecat.heads.scores import interval
 from timecat.report.calibration import summarise
-from timecat.report.markdown import markdown_table
 from timecat.study.directory import Protocol
 from timecat.study.reported import Report
 from timecat.study.results import CatResult, missing_tests
 from timecat.study.scores import ExtraScore, ExtraTestResult, ExtraTestSummary
 from timecat.study.study import Study
-from timecat.terminal import fits, print_table, say
+from timecat.tables import Section, Table, points, spread
 
 NOTE = (
     "further test sets: top-1 % of the same heads; of a set of other classes AUROC %: how often heads are less sure of "
@@ -146,10 +145,12 @@ def _score(
     }
 
 
-def extra_tables(content: Report) -> list[tuple[str, list[str], list[list[str]]]]:
-    """Title, header and rows of each data set that has further test sets: a cat a row, a test set a column."""
-    found = []
+def extra_section(content: Report, data: str | None = None) -> Section | None:
+    """A table of each data set that has further test sets, or of one: a cat a row, a test set a column."""
+    tables = []
     for name, tests in content.get("tests", {}).items():
+        if data not in (None, name):
+            continue
         kinds = [
             (test, measure)
             for test, summary in tests.items()
@@ -167,34 +168,12 @@ def extra_tables(content: Report) -> list[tuple[str, list[str], list[list[str]]]
             + (", AUROC" if summary["ood"] else f" of {summary['classes']:,} classes")
             for test, summary in tests.items()
         ]
-        found.append((f"{name} on further test sets: {'; '.join(words)}", header, rows))
-    return found
+        tables.append(Table(f"{name} on further test sets: {'; '.join(words)}", header, rows, fold=" ("))
+    return Section("Further test sets", tables, [NOTE]) if tables else None
 
 
 def _cell(score: ExtraScore | None) -> str:
     if score is None:
         return ""
-    spread = f" ± {score['sd']:.1f}" if score["sd"] is not None else ""
-    difference = ""
-    if score["difference"] is not None and score["difference_interval"]:
-        low, high = score["difference_interval"]
-        difference = f" ({score['difference']:+.1f} [{low:+.1f}, {high:+.1f}])"
-    return f"{score['mean']:.1f}{spread}{difference}"
-
-
-def print_extra_tests(content: Report, name: str | None = None) -> None:
-    """Print the tables, or that of one data set."""
-    tables = [table for table in extra_tables(content) if name is None or table[1][1] == name]
-    for title, header, rows in tables:
-        narrow = [[cell.replace(" (", "\n(") for cell in row] for row in rows]
-        print_table(title, header, rows if fits(header, rows) else narrow, left=["cat"])
-    if tables:
-        say(NOTE)
-
-
-def extra_lines(content: Report) -> list[str]:
-    """The tables in markdown; nothing where there are none."""
-    lines = ["## Further test sets", ""] if (tables := extra_tables(content)) else []
-    for title, header, rows in tables:
-        lines += [f"{title}.", "", *markdown_table(header, rows), ""]
-    return [*lines, f"- {NOTE}", ""] if tables else []
+    difference = points(score["difference"], score["difference_interval"])
+    return spread(score["mean"], score["sd"]) + (f" ({difference})" if difference else "")

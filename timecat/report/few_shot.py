@@ -2,7 +2,7 @@
 
 import statistics
 from collections.abc import Sequence
-from typing import Literal, cast
+from typing import cast
 
 import numpy as np
 
@@ -12,8 +12,9 @@ from timecat.heads.sources import Source, probes_of, read_current
 from timecat.report.estimate import student_interval
 from timecat.report.few_shot_picture import picture
 from timecat.study.few_shot import ALL, FewShot, FewShotSummary, Mean, Point, SizeSummary
+from timecat.tables import Section, Table, points, score
 from timecat.tensorboard_events import write_events
-from timecat.terminal import print_table, say
+from timecat.terminal import say
 
 Heads = dict[tuple[str, str], float]  # top-1 by repetition and draw
 
@@ -75,19 +76,15 @@ def show_few_shot(source: Source, name: str) -> None:
     found = summarise_few_shot(source, probe)
     if found is None:
         return
-    print_table(title(found), *cells(found), left=["images a class"])
-    if len(found["cats"]) > 1:
-        print_table(f"gain over {found['baseline']}, points", *gain_cells(found), left=["images a class"])
-    for line in notes(found):
-        say(line)
+    few_shot_section(found).show()
     directory = source.directory.probe(name)
     png = picture(source.name, found, "png")
     files.write_bytes(directory.few_shot(".svg"), picture(source.name, found, "svg"))
     files.write_bytes(directory.few_shot(".png"), png)
     scalars = {
         f"few_shot/{name}/{key}/{cat}/{count}": value["mean"]
-        for cat, points in found["cats"].items()
-        for count, point in points.items()
+        for cat, of_cat in found["cats"].items()
+        for count, point in of_cat.items()
         for key, value in (("acc1", point["acc1"]), ("gain", point["gain"]))
         if value is not None
     }
@@ -95,48 +92,38 @@ def show_few_shot(source: Source, name: str) -> None:
     say(f"{directory.few_shot('.json')}  {directory.few_shot('.png')}")
 
 
-def title(found: FewShotSummary) -> str:
-    return (
+def few_shot_section(found: FewShotSummary) -> Section:
+    """A row a number of images a class: top-1, and gains over the baseline."""
+    title = (
         f"{found['data']}: heads on n images a class, {found['classes']:,} classes; top-1 % of "
         f"{found['test_images']:,} test images [95 %]"
     )
-
-
-def cells(found: FewShotSummary) -> tuple[list[str], list[list[str]]]:
-    """A row a number of images a class."""
-    rows = [
-        [_size(size), *(_words(points.get(size["shots"]), "acc1", "") for points in found["cats"].values())]
-        for size in found["sizes"]
-    ]
-    return ["images a class", *found["cats"]], rows
-
-
-def gain_cells(found: FewShotSummary) -> tuple[list[str], list[list[str]]]:
-    """The same of the gains."""
-    others = {name: points for name, points in found["cats"].items() if name != found["baseline"]}
-    rows = [
-        [_size(size), *(_words(points.get(size["shots"]), "gain", "+") for points in others.values())]
-        for size in found["sizes"]
-    ]
-    return ["images a class", *others], rows
+    cats = found["cats"]
+    rows = [[_size(size), *(_score(of_cat.get(size["shots"])) for of_cat in cats.values())] for size in found["sizes"]]
+    tables = [Table(title, ["images a class", *cats], rows)]
+    others = {name: of_cat for name, of_cat in cats.items() if name != found["baseline"]}
+    if others:
+        rows = [
+            [_size(size), *(_gain(of_cat.get(size["shots"])) for of_cat in others.values())] for size in found["sizes"]
+        ]
+        tables.append(Table(f"gain over {found['baseline']}, points", ["images a class", *others], rows))
+    image = ("top-1 and gain against images a class", f"probe/{found['data']}/few_shot.png")
+    return Section(title, tables, _notes(found), image)
 
 
 def _size(size: SizeSummary) -> str:
     return f"all ({size['train_images']:,})" if size["shots"] == ALL else size["shots"]
 
 
-def _words(point: Point | None, key: Literal["acc1", "gain"], sign: str) -> str:
-    value: Mean | None = point[key] if point is not None else None
-    if value is None:
-        return ""
-    if value["interval"] is None:
-        return f"{value['mean']:{sign}.1f}"
-    low, high = value["interval"]
-    return f"{value['mean']:{sign}.1f} [{low:{sign}.1f}, {high:{sign}.1f}]"
+def _score(point: Point | None) -> str:
+    return score(point["acc1"]["mean"], point["acc1"]["interval"]) if point else ""
 
 
-def notes(found: FewShotSummary) -> list[str]:
-    """How the tables are to be read."""
+def _gain(point: Point | None) -> str:
+    return points(point["gain"]["mean"], point["gain"]["interval"]) if point and point["gain"] else ""
+
+
+def _notes(found: FewShotSummary) -> list[str]:
     sizes = found["sizes"]
     most = max(size["draws"] for size in sizes), max(size["repetitions"] for size in sizes)
     decays = ", ".join(f"{decay:g}" for decay in found["weight_decays"])

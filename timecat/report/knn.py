@@ -8,7 +8,8 @@ from timecat.config.files import ProbeFile
 from timecat.heads.sources import Source, probes_of, read_current
 from timecat.report.estimate import intervals, shown, unit_of, words
 from timecat.study.knn import Knn, KnnRow, KnnSummary
-from timecat.terminal import print_table, say
+from timecat.tables import Section, Table, points, score
+from timecat.terminal import say
 
 
 def summarise_knn(source: Source, probe: ProbeFile) -> KnnSummary | None:
@@ -58,50 +59,35 @@ def summarise_knn(source: Source, probe: ProbeFile) -> KnnSummary | None:
     }
 
 
-def print_knn(source: Source, name: str) -> None:
+def show_knn(source: Source, name: str) -> None:
     """Print one data set's table."""
     (probe,) = probes_of(source, name)
     found = summarise_knn(source, probe)
     if found is None:
         return
-    print_table(title(found), *cells(found), left=["cat"])
-    for line in notes(found):
-        say(line)
+    knn_section(found).show()
     say(str(source.directory.probe(name).knn(".json")))
 
 
-def title(found: KnnSummary) -> str:
-    return (
+def knn_section(found: KnnSummary) -> Section:
+    """A row a cat."""
+    title = (
         f"{found['data']}: nearest neighbours, top-1 % of {found['test_images']:,} test images by "
         f"{found['train_images']:,} training images"
     )
-
-
-def cells(found: KnnSummary) -> tuple[list[str], list[list[str]]]:
-    """A row a cat."""
     header = ["cat", "features", "top-1 [95 %]", f"to {found['baseline']} [95 %]", "k", "temperature"]
     rows = []
     for name, row in found["cats"].items():
-        (low, high), difference = row["interval"], ""
-        if row["difference"] is not None and row["difference_interval"]:
-            least, most = row["difference_interval"]
-            difference = f"{row['difference']:+.1f} [{least:+.1f}, {most:+.1f}]"
+        cells = [name, f"{row['features']:,}", score(row["acc1"], row["interval"])]
+        cells.append(points(row["difference"], row["difference_interval"]))
         ks = [str(k) for k in row["ks"]]
         temperatures = ["none" if t is None else f"{t:g}" for t in row["temperatures"]]
-        rows.append(
-            [
-                name,
-                f"{row['features']:,}",
-                f"{row['acc1']:.1f} [{low:.1f}, {high:.1f}]",
-                difference,
-                *(values[0] if len(set(values)) == 1 else ", ".join(values) for values in (ks, temperatures)),
-            ]
-        )
-    return header, rows
+        cells += [values[0] if len(set(values)) == 1 else ", ".join(values) for values in (ks, temperatures)]
+        rows.append(cells)
+    return Section(title, [Table(title, header, rows)], _notes(found))
 
 
-def notes(found: KnnSummary) -> list[str]:
-    """How the table is to be read."""
+def _notes(found: KnnSummary) -> list[str]:
     repetitions = found["repetitions"]
     of = f"means over {repetitions} repetitions" if repetitions > 1 else "one repetition"
     chosen = f", the best of {found['tried']} settings on {found['held_images']:,} held-out images"

@@ -8,7 +8,7 @@ from timecat.data.beton import count_images
 from timecat.data.count import train_images
 from timecat.data.mixture import in_words
 from timecat.heads.sweep import groups, head_bytes, largest_first
-from timecat.report import cost_table
+from timecat.report.cost_table import cost_table
 from timecat.study.cat_costs import costs_of_cats
 from timecat.study.study import Study
 from timecat.terminal import duration, print_table, say
@@ -39,7 +39,7 @@ def plan(study: Study, images_per_sec: float | None = None, nodes: int = 1, devi
     for what, names in different.items():
         if what:
             say(f"{', '.join(names)}: {what}")
-    print_table(cost_table.TITLE, *cost_table.cells(costs_of_cats(study), study.baseline), left=["cat"])
+    cost_table(costs_of_cats(study), study.baseline).show()
     if study.repetitions > 1:
         say(f"{study.repetitions} repetitions of each cat, with different seeds")
     members = []

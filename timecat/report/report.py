@@ -1,18 +1,25 @@
 """`timecat report`: the study's table, picture and TensorBoard image, from the results on disk alone."""
 
 from timecat import files
-from timecat.report import tables
-from timecat.report.calibration import calibration_lines, print_calibration
+from timecat.report.calibration import calibration_section
 from timecat.report.collect import collect
 from timecat.report.cost_picture import cost_picture
-from timecat.report.extra_tests import extra_lines, print_extra_tests
+from timecat.report.cost_table import cost_section
+from timecat.report.extra_tests import extra_section
+from timecat.report.few_shot import few_shot_section
+from timecat.report.gaps import gap_section
+from timecat.report.heads_table import heads_table
+from timecat.report.knn import knn_section
+from timecat.report.overview import overview
 from timecat.report.picture import picture
-from timecat.report.tuned import add_tuned, print_tuned, tuned_lines
+from timecat.report.tuned import add_tuned, tuned_section
 from timecat.study.directory import Protocol, read_record, write_record
 from timecat.study.reported import Report
+from timecat.study.saturation import saturation_section
 from timecat.study.study import Study
+from timecat.tables import Section, markdown
 from timecat.tensorboard_events import write_events
-from timecat.terminal import fits, print_table, say
+from timecat.terminal import say
 
 
 def report(study: Study, protocol: Protocol = "heldout") -> Report:
@@ -23,20 +30,13 @@ def report(study: Study, protocol: Protocol = "heldout") -> Report:
     """
     content = collect(study, protocol)
     add_tuned(study, content)
-    title = f"{study.name}: linear probes on frozen features, top-1 % (difference to {study.baseline})"
-    header, rows = tables.cells(study, content)
-    if not fits(header, rows):
-        rows = [[cell.replace(" (", "\n(") for cell in row] for row in rows]
-    print_table(title, header, rows, left=["cat"])
-    tables.print_gaps(study, content)
-    tables.print_costs(content)
-    print_extra_tests(content)
-    print_calibration(content)
-    print_tuned(content)
-    for line in tables.notes(study, content):
-        say(line)
-    path, markdown = study.directory.report(protocol, ".json"), study.directory.report(protocol, ".md")
-    png_path = study.directory.report(protocol, ".png")
+    path, png_path = study.directory.report(protocol, ".json"), study.directory.report(protocol, ".png")
+    cost_path, markdown_path = study.directory.cost_picture(protocol, ".png"), study.directory.report(protocol, ".md")
+    first, costs = overview(study, content, png_path.name), cost_section(content, cost_path.name)
+    further = [gap_section(content), extra_section(content), calibration_section(content), tuned_section(content)]
+    found = [section for section in further if section is not None]
+    for section in (*found, costs, first):  # the last one is what a terminal shows at the end
+        section.show()
     if not _is_written(study, content, protocol):
         for tag, draw, path_of in (
             ("report", picture, study.directory.report),
@@ -46,12 +46,14 @@ def report(study: Study, protocol: Protocol = "heldout") -> Report:
             files.write_bytes(path_of(protocol, ".svg"), draw(study, content, "svg"))
             files.write_bytes(path_of(protocol, ".png"), png)
             write_events(study.directory.report(protocol, ""), tag, png)
-        cost_path = study.directory.cost_picture(protocol, ".png")
-        lines = [tables.markdown(study, content, png_path.name, cost_path.name)]
-        lines += [*extra_lines(content), *calibration_lines(content), *tuned_lines(content)]
-        files.write_bytes(markdown, "\n".join(lines).encode())
+        sections = [first, costs, *found, *map(saturation_section, content.get("saturation", {}).values())]
+        sections += map(knn_section, content.get("knn", {}).values())
+        sections += map(few_shot_section, content.get("few_shot", {}).values())
+        heads = [heads_table(study, content, data["name"]) for data in content["data"]]
+        sections += [Section(table.title, [table]) for table in heads]
+        files.write_bytes(markdown_path, markdown(f"{study.name}: linear probes on frozen features", sections).encode())
         write_record(path, content)
-    say(f"{markdown}  {png_path}  tensorboard --logdir {study.directory}")
+    say(f"{markdown_path}  {png_path}  tensorboard --logdir {study.directory}")
     return content
 
 
@@ -66,5 +68,6 @@ def _is_written(study: Study, content: Report, protocol: Protocol) -> bool:
 def print_data(study: Study, name: str, protocol: Protocol = "heldout") -> None:
     """Print what one data set's heads give, and their winning settings."""
     content = collect(study, protocol)
-    tables.print_data(study, content, name)
-    print_extra_tests(content, name)
+    heads_table(study, content, name).show()
+    if (extra := extra_section(content, name)) is not None:
+        extra.show()

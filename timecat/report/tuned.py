@@ -5,14 +5,19 @@ import statistics
 import numpy as np
 
 from timecat.config.files import ProbeFile
-from timecat.heads.scores import interval
 from timecat.report.collect import read_predictions, results_by_cat
+from timecat.report.estimate import intervals, shown, unit_of, words
 from timecat.study.reported import Report
 from timecat.study.results import read_results
 from timecat.study.study import Study
 from timecat.study.tuned import Difference, Tuned, TunedAccuracy, TunedSummary, is_of, read_tuned
-from timecat.terminal import print_table, say
+from timecat.tables import Section, Table, points, score
 
+TITLE = "tuned: cats that were trained further, top-1 %"
+NOTE = (
+    "tuned: images are those of tuning alone, once for each network that saw them, in one repetition; with all runs: "
+    "of the grid too; networks: that an image goes through at inference"
+)
 Right = dict[int, np.ndarray]  # by repetition, whether each test image was classified rightly
 
 
@@ -67,7 +72,7 @@ def _accuracy(
         "mean": statistics.fmean(values),
         "sd": statistics.stdev(values) if len(values) > 1 else None,
         "values": values,
-        "interval": interval(np.mean(list(right.values()), axis=0)),
+        "interval": _interval(list(right.values())),
         "to_baseline": _difference(right, _right(study, probe, study.baseline, labels)),
         "to_cat": _difference(right, _right(study, probe, cat, labels)),
     }
@@ -89,75 +94,34 @@ def _difference(ours: Right, theirs: Right) -> Difference | None:
     both = [number for number in ours if number in theirs]
     if not both:
         return None
-    images = np.mean([ours[number] * 1.0 - theirs[number] for number in both], axis=0)
-    return {"mean": 100 * float(images.mean()), "interval": interval(images)}
+    differences = [ours[number] * 1.0 - theirs[number] for number in both]
+    return {"mean": 100 * float(np.mean(differences)), "interval": _interval(differences)}
 
 
-TITLE = "Tuned: cats that were trained further, top-1 % [95 %]"
+def _interval(by_repetition: list[np.ndarray]) -> tuple[float, float]:
+    return shown(intervals(np.stack(by_repetition) * 1.0), unit_of(len(by_repetition)))
 
 
-def cells(content: Report) -> tuple[list[str], list[list[str]]]:
-    """A row for each tuned cat and data set."""
-    header = ["tuned", "method", "of", "data", "top-1", f"to {content['baseline']}", "to its cat"]
+def tuned_section(content: Report) -> Section | None:
+    """A row for each tuned cat and data set; None where nothing was tuned."""
+    header = ["tuned", "method", "of", "data", "top-1 [95 %]", f"to {content['baseline']}", "to its cat"]
     header += ["images", "with all runs", "networks"]
-    rows = []
+    counts = {len(tuned["repetitions"]) for tuned in content.get("tuned", {}).values()}
+    ways = sorted({words(unit_of(count), count) for count in counts})
+    rows, notes = [], [f"{NOTE}; [95 %]: {' or '.join(ways)}, differences paired"]
     for name, tuned in content.get("tuned", {}).items():
         for data, value in tuned["acc1"].items():
-            spread = f" ± {value['sd']:.1f}" if value["sd"] is not None else ""
-            low, high = value["interval"]
-            shown = f"{value['mean']:.1f}{spread}" if spread else f"{value['mean']:.1f} [{low:.1f}, {high:.1f}]"
             differences = [_points(value["to_baseline"]), _points(value["to_cat"])]
             costs = [f"{tuned['images']:,}", f"{tuned['images_in_all']:,}", str(tuned["members"])]
-            rows.append([name, tuned["method"], tuned["cat"], data, shown, *differences, *costs])
-    return header, rows
-
-
-def _points(difference: Difference | None) -> str:
-    if difference is None:
-        return ""
-    low, high = difference["interval"]
-    return f"{difference['mean']:+.1f} [{low:+.1f}, {high:+.1f}]"
-
-
-def notes(content: Report) -> list[str]:
-    """What the numbers are worth."""
-    lines = [
-        "tuned: images are those of tuning alone, once for each network that saw them, in one repetition; with all "
-        "runs: of the grid too; networks: that an image goes through at inference"
-    ]
-    for name, tuned in content.get("tuned", {}).items():
+            top1 = score(value["mean"], value["interval"])
+            rows.append([name, tuned["method"], tuned["cat"], data, top1, *differences, *costs])
         if tuned["teacher_images"]:
-            lines.append(
+            notes.append(
                 f"{name}: beside its images {tuned['teacher_images']:,} forward passes of {tuned['cat']}'s members, "
                 f"and the {tuned['images_of_cat']:,} images that these were trained on"
             )
-    return lines
+    return Section("Tuned", [Table(TITLE, header, rows, left=4)], notes) if rows else None
 
 
-def print_tuned(content: Report) -> None:
-    """Print the rows, where there are any."""
-    header, rows = cells(content)
-    if rows:
-        print_table(TITLE, header, rows, left=["tuned", "method", "of", "data"])
-        for note in notes(content):
-            say(note)
-
-
-def tuned_lines(content: Report) -> list[str]:
-    """The section of report.md; nothing where nothing was tuned."""
-    header, rows = cells(content)
-    if not rows:
-        return []
-    rule = "|" + "|".join("---" if column < 4 else "--:" for column in range(len(header))) + "|"
-    table = ["| " + " | ".join(header) + " |", rule, *("| " + " | ".join(row) + " |" for row in rows)]
-    title, _, measure = TITLE.partition(": ")
-    return [
-        f"## {title}",
-        "",
-        f"{measure.capitalize()}.",
-        "",
-        *table,
-        "",
-        *(f"- {note}" for note in notes(content)),
-        "",
-    ]
+def _points(difference: Difference | None) -> str:
+    return points(difference["mean"], difference["interval"]) if difference else ""

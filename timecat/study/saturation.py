@@ -5,6 +5,7 @@ from typing import TypedDict, cast
 from timecat.config.files import ProbeFile
 from timecat.study.directory import read_record
 from timecat.study.study import Study
+from timecat.tables import Section, Table, points, score
 
 
 class CurvePoint(TypedDict):
@@ -85,46 +86,38 @@ def read_saturation(study: Study, probe: ProbeFile) -> Saturation | None:
     return found if same else None
 
 
-def cells(found: Saturation) -> tuple[list[str], list[list[str]]]:
-    """A row a cat."""
+def saturation_section(found: Saturation) -> Section:
+    """A row a cat, and a row for each number of members of each cat."""
+    title = f"{found['data']}: {found['held_images']:,} held-out images, fitted on {found['fit_images']:,}"
+    tables = [Table(title, *_cats(found)), Table("by the number of members", *_curves(found))]
+    image = ("rank and gain", f"probe/{found['data']}/saturation.png")
+    return Section(f"How saturated: {found['data']}", tables, _notes(found), image)
+
+
+def _cats(found: Saturation) -> tuple[list[str], list[list[str]]]:
     base = found["baseline"]
     header = ["cat", "features", "effective rank", "ridge top-1 [95 %]", "CKA", "R² between", f"R² by {base}"]
     header += [f"R² of {base}", "NC1"]
     rows = []
     for name, cat in found["cats"].items():
-        low, high = cat["interval"]
         values = (cat["cka"], cat["explained"], cat["by_baseline"], cat["of_baseline"])
-        rows.append(
-            [
-                name,
-                f"{cat['features']:,}",
-                f"{cat['effective_rank']:.1f}",
-                f"{cat['acc1']:.1f} [{low:.1f}, {high:.1f}]",
-                *("" if value is None else f"{value:.2f}" for value in values),
-                f"{cat['collapse']:.3g}",
-            ]
-        )
+        row = [name, f"{cat['features']:,}", f"{cat['effective_rank']:.1f}", score(cat["acc1"], cat["interval"])]
+        rows.append([*row, *("" if value is None else f"{value:.2f}" for value in values), f"{cat['collapse']:.3g}"])
     return header, rows
 
 
-def curve_cells(found: Saturation) -> tuple[list[str], list[list[str]]]:
-    """A row for each number of members of each cat."""
+def _curves(found: Saturation) -> tuple[list[str], list[list[str]]]:
     header = ["cat", "members", "effective rank", "ridge top-1 [95 %]", "gain [95 %]", "orders"]
     rows = []
     for name, cat in found["cats"].items():
         for point in cat["curve"]:
-            low, high = point["interval"]
-            gain = ""
-            if point["gain"] is not None and point["gain_interval"]:
-                gain = f"{point['gain']:+.1f} [{point['gain_interval'][0]:+.1f}, {point['gain_interval'][1]:+.1f}]"
-            top1 = f"{point['acc1']:.1f} [{low:.1f}, {high:.1f}]"
-            rank = f"{point['effective_rank']:.1f}"
-            rows.append([name, str(point["members"]), rank, top1, gain, str(point["orders"])])
+            row = [name, str(point["members"]), f"{point['effective_rank']:.1f}"]
+            row += [score(point["acc1"], point["interval"]), points(point["gain"], point["gain_interval"])]
+            rows.append([*row, str(point["orders"])])
     return header, rows
 
 
-def notes(found: Saturation) -> list[str]:
-    """How the tables are to be read."""
+def _notes(found: Saturation) -> list[str]:
     base, repetitions = found["baseline"], found["repetitions"]
     of = f"means over {repetitions} repetitions" if repetitions > 1 else "one repetition"
     return [

@@ -64,7 +64,7 @@ class Difference(TypedDict):
     """Top-1 less another one's, in points, over the repetitions that both have, on the same test images.
 
     Keys:
-        interval: 95 % by bootstrap over the test images.
+        interval: 95 %, by bootstrap over the test images, or Student's t over the repetitions where there are enough.
     """
 
     mean: float

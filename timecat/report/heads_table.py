@@ -1,0 +1,54 @@
+"""What the heads on one data set are worth, and which settings won: a cat a row."""
+
+from collections.abc import Sequence
+
+from timecat.features.external import ExternalFeatures
+from timecat.report.estimate import words
+from timecat.report.significance import mark
+from timecat.study.reported import Report
+from timecat.study.study import Study
+from timecat.tables import Table, points, score
+
+
+def heads_table(study: Study | ExternalFeatures, content: Report, name: str) -> Table:
+    """The table of a data set."""
+    header = ["cat", "top-1 [95 %]", f"to {study.baseline} [95 %]", "top-5", "mean class", "worst class"]
+    header += ["weight decay", "epochs", "lr"]
+    rows = []
+    for cat, row in content["cats"].items():
+        value = row["acc1"].get(name)
+        if value is None:
+            continue
+        difference = "" if cat == study.baseline else points(value["difference"], value["difference_interval"])
+        worst = value["worst_class"]
+        rows.append(
+            [
+                cat,
+                score(value["mean"], value["interval"]),
+                difference + (mark(value) if difference else ""),
+                f"{value['acc5']:.1f}",
+                f"{value['mean_per_class']:.1f}",
+                f"{worst['class']}: {worst['acc1']:.1f}",
+                _settings(value["weight_decays"]) if row["head"] == "linear" else row["head"],
+                _settings(value["epochs"]),
+                _settings(value["lrs"]),
+            ]
+        )
+    if len({row[-1] for row in rows if row[-1]}) < 2:  # one learning rate for all is no choice
+        header, rows = header[:-1], [row[:-1] for row in rows]
+    return Table(_title(content, name), header, rows)
+
+
+def _title(content: Report, name: str) -> str:
+    data = next(data for data in content["data"] if data["name"] == name)
+    chosen = "best on the test set" if content["protocol"] == "paper" else "chosen on held-out data"
+    title = f"{name}: {data['test_images']:,} test images, {data['classes']:,} classes; heads {chosen}"
+    missing = data["classes_without_test_image"]
+    title += f"; {missing:,} classes have no test image and count nowhere" if missing else ""
+    return f"{title}; 95 % by {words(data['unit'], data['repetitions'])}"
+
+
+def _settings(values: Sequence[float | None]) -> str:
+    """What was chosen, repetition by repetition."""
+    words = [f"{value:g}" for value in values if value is not None]
+    return words[0] if len(set(words)) == 1 else ", ".join(words)
