@@ -205,6 +205,8 @@ def serve(study: Study, train: Callable[[MemberPlan], int], stop: Stop) -> int:
             traceback.print_exc()
             status = FAILED
         gc.collect()  # a member, its data and its trainer refer to one another: they would stay beside the next one
+        if (torch := sys.modules.get("torch")) is not None:
+            torch.cuda.empty_cache()
         answers.write(f"{status}\n")
         if stop.is_set() or status == FAILED:
             break

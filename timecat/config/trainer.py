@@ -8,7 +8,6 @@ from timecat.config.types import PositiveInt
 # What else Lightning's Trainer takes; LightningCLI checks the values when a trainer is made.
 PASSED_ON = (
     "barebones",
-    "benchmark",
     "callbacks",
     "check_val_every_n_epoch",
     "detect_anomaly",
@@ -43,11 +42,13 @@ class TrainerConfig:
         accelerator: `auto`, `gpu` or `cpu`.
         devices: of each member; of a probe on a CPU, the processes that compute features.
         num_nodes: machines of each member.
-        precision: such as `bf16-mixed`; Lightning's default is float32.
+        precision: such as `bf16-mixed`; Lightning's default is float32, which on a GPU computes convolutions and matrix
+            products in TF32.
         sync_batchnorm: BatchNorm normalises the images of all devices together.
         gradient_clip_val: bound of the gradient.
         gradient_clip_algorithm: `norm` or `value`.
         deterministic: torch's deterministic algorithms alone.
+        benchmark: cuDNN tries its algorithms at each new size; true where not deterministic.
         limit_train_batches: of an epoch.
         overfit_batches: train on so many batches over and over.
         accumulate_grad_batches: worked out from data.device_batch_size.
@@ -67,6 +68,7 @@ class TrainerConfig:
     gradient_clip_val: float | None = None
     gradient_clip_algorithm: str | None = None
     deterministic: bool | str | None = None
+    benchmark: bool | None = None
     limit_train_batches: int | float | None = None
     overfit_batches: int | float = 0.0
     accumulate_grad_batches: PositiveInt = 1

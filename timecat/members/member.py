@@ -46,8 +46,9 @@ class Member(L.LightningModule):
         )
         if config.channels_last:
             channels_last(self.network)
-        # a compiled forward, not a compiled module, whose state dict would have keys of its own
-        self._compiled = torch.compile(self.network.forward) if config.compile else None
+        # A compiled forward, not a compiled module, whose state dict would have keys of its own; a graph for each size,
+        # as one for all sizes, which is what torch makes of a second one, is slower for the rest of the training.
+        self._compiled = torch.compile(self.network.forward, dynamic=False) if config.compile else None
         if config.has_third_step:
             keep_statistics(self.network)
         self.train_loss = nn.CrossEntropyLoss(label_smoothing=config.label_smoothing)
@@ -58,7 +59,7 @@ class Member(L.LightningModule):
         """Logits (b, num_classes) of normalised images (b, 3, h, w)."""
         if not self.config.channels_last:  # what the data module gives is
             images = images.contiguous()
-        return self.network(images) if self._compiled is None else self._compiled(images)
+        return self._compiled(images) if self._compiled is not None and self.training else self.network(images)
 
     def loss(self, images: Tensor, labels: Tensor) -> Tensor:
         """What a step lowers, the mean over normalised images (b, 3, h, w) with int64 labels (b,)."""

@@ -65,7 +65,9 @@ def train_member(study: Study, plan: MemberPlan, cli: "StudyCLI", stop: Stop) ->
         UserError: what is there was trained on another file, or is past a step that the plan wants.
     """
     import lightning as L
+    import torch
 
+    torch.compiler.reset()  # graphs of members before this one count towards torch's limit, after which none is made
     directory = study.directory.member(plan.name)
     L.seed_everything(plan.seed, verbose=False)
     member, data = cli.instantiate(plan)

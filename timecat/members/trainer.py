@@ -5,6 +5,7 @@ import warnings
 from dataclasses import asdict
 from typing import Any
 
+import torch
 from jsonargparse import ArgumentError
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
@@ -84,6 +85,8 @@ class TimecatCLI(LightningCLI):
             UserError: Lightning refuses the section, or SLURM started another number of processes.
         """
         settings = self.parser.instantiate(self.config, instantiate_groups=False).trainer.as_dict()
+        if settings.get("benchmark") is None:
+            settings["benchmark"] = not settings.get("deterministic")
         given = settings.pop("callbacks", None) or []
         callbacks = [*(given if isinstance(given, list) else [given]), *callbacks]
         plugins = settings.pop("plugins", None) or []
@@ -94,6 +97,7 @@ class TimecatCLI(LightningCLI):
         elif SLURMEnvironment.detect():  # in a batch script without srun, where Lightning's own choice hangs
             plugins.append(LightningEnvironment())
         try:
+            torch.set_float32_matmul_precision("high")  # TF32, which cuDNN's convolutions are by default
             trainer = Trainer(**{**settings, **ours}, callbacks=callbacks, plugins=plugins)
             if on_slurm and trainer.world_size != trainer.num_nodes * trainer.num_devices:
                 raise UserError(
