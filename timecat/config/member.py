@@ -60,7 +60,7 @@ class MemberConfig:
             so that a member is the same on any number of devices; without it, all that a device takes at once.
         test_flip: evaluate the mean logits of an image and its mirror image.
         channels_last: memory format of the network.
-        compile: torch.compile the forward pass of training; costs a minute at the start, and at each new size of images.
+        compile: torch.compile the forward pass of training; costs a minute for each size of images.
         steps: the horizon; set by the study.
     """
 

@@ -18,7 +18,7 @@ class ClassifierMetrics(nn.Module):
 
     def __init__(self, num_classes: int) -> None:
         super().__init__()
-        # Without what would make every batch wait for the device: torchmetrics' checks, and its top-5 by one-hot vectors.
+        # without what makes each batch wait for the device: torchmetrics' checks, and its top-5 by one-hot vectors
         self.loss, self.acc5 = MeanMetric(nan_strategy="disable"), MeanMetric(nan_strategy="disable")
         self.acc1 = MulticlassAccuracy(num_classes, average="micro", validate_args=False)
         self.group_names: tuple[str, ...] = ()
