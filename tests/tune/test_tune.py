@@ -176,6 +176,8 @@ def test_the_report_shows_what_was_tuned_beside_the_cats(study, capsys):
     config = write(study, "tuned", method="finetune", probe="digits", lrs=[0.1], refit=False)
     assert main(["tune", str(config)]) == 0
     assert "2 repetitions" in capsys.readouterr().out
+    assert main(["status", str(study)]) == 0
+    assert "tuned tuned: 2 of 2 repetitions" in capsys.readouterr().out
     assert main(["report", str(study)]) == 0
     said = capsys.readouterr().out
     report = json.loads((study.parent / "runs/s/report.json").read_text())["tuned"]["tuned"]

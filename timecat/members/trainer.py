@@ -97,8 +97,9 @@ class TimecatCLI(LightningCLI):
         elif SLURMEnvironment.detect():  # in a batch script without srun, where Lightning's own choice hangs
             plugins.append(LightningEnvironment())
         try:
-            torch.set_float32_matmul_precision("high")  # TF32, which cuDNN's convolutions are by default
             trainer = Trainer(**{**settings, **ours}, callbacks=callbacks, plugins=plugins)
+            if trainer.strategy.root_device.type == "cuda":
+                torch.set_float32_matmul_precision("high")  # TF32, which cuDNN's convolutions are by default
             if on_slurm and trainer.world_size != trainer.num_nodes * trainer.num_devices:
                 raise UserError(
                     f"SLURM started {trainer.world_size} processes for trainer.num_nodes {trainer.num_nodes} x "

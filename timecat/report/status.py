@@ -5,17 +5,21 @@ from timecat.cluster.members_table import LEFT, members_table
 from timecat.study.progress import is_finished
 from timecat.study.results import count_probed, is_reported
 from timecat.study.study import Study
+from timecat.study.tuned import is_of, read_tuned
 from timecat.terminal import print_table, say
 
 LAST_LINES = 3
 
 
 def status(study: Study) -> None:
-    """Print a row per member, then the probes and the report, and why SLURM's tasks failed."""
+    """Print a row per member, then the probes, what was tuned, the report, and why SLURM's tasks failed."""
     tasks = slurm.tasks(study.directory)
     unfinished = {plan.index for plan in study.members if not is_finished(study, plan)}
     of_members = {number: task for (stage, number), task in tasks.items() if stage == "member" and number in unfinished}
-    print_table(*members_table(study, tasks=of_members), left=LEFT)
+    if study.members:
+        print_table(*members_table(study, tasks=of_members), left=LEFT)
+    else:
+        say(f"{study.name}: no member to train")
     logs = {("member", index): study.directory.member_log(index) for index in unfinished}
     for place, probe in enumerate(study.probes):
         done, wanted = count_probed(study, probe)
@@ -23,6 +27,11 @@ def status(study: Study) -> None:
         if done < wanted:
             logs["probe", place] = study.directory.probe_log(place)
         say(f"probe {probe.name}: {state}{_slurm_says(tasks, 'probe', place, done < wanted)}")
+    cats = {(cat.cat.name, cat.repetition): cat for cat in study.seeded_cats()}
+    for name, directories in study.directory.all_tuned().items():
+        tuned = [read_tuned(directory) for directory in directories.values()]
+        of_these = [each for each in tuned if each and is_of(study, each, cats.get((each["cat"], each["repetition"])))]
+        say(f"tuned {name}: {len(of_these)} of {study.repetitions} repetitions")
     report = study.directory.report("heldout", ".md")
     state = "missing" if not report.exists() else str(report) if is_reported(study) else f"{report} is of other results"
     hint = "" if state == str(report) else f"; timecat report writes it{_slurm_says(tasks, 'report', 0, True)}"

@@ -32,7 +32,7 @@ def add_tuned(study: Study, content: Report) -> None:
         for number, directory in directories.items():
             tuned = read_tuned(directory)
             cat = cats.get((tuned["cat"], number)) if tuned else None
-            if tuned and cat and is_of(study, tuned, cat):
+            if tuned and is_of(study, tuned, cat):
                 repetitions[number] = tuned
         if repetitions:
             found[name] = _summary(study, content, name, repetitions)

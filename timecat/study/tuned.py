@@ -108,6 +108,6 @@ def read_tuned(directory: TunedDirectory) -> Tuned | None:
     return cast(Tuned | None, read_record(directory.results))
 
 
-def is_of(study: Study, tuned: Tuned, cat: SeededCat) -> bool:
+def is_of(study: Study, tuned: Tuned, cat: SeededCat | None) -> bool:
     """Whether it was made from the cat's members as they are on disk."""
-    return tuned["weights"] == [study.digest(snapshot) for snapshot in cat.snapshots]
+    return cat is not None and tuned["weights"] == [study.digest(snapshot) for snapshot in cat.snapshots]
