@@ -9,7 +9,7 @@ from typing import Any
 from timecat import files
 from timecat.cluster import slurm
 from timecat.cluster.launch_lock import launch_lock
-from timecat.cluster.sbatch_options import GPU_OPTIONS, Options, gpus_per_node
+from timecat.cluster.sbatch_options import Options
 from timecat.cluster.scripts import filled_in
 from timecat.config.files import data_name
 from timecat.data.global_batch import in_words
@@ -195,7 +195,7 @@ def _check_cluster(options: Options, gpus: int) -> None:
     where = f"partition {','.join(names)}" if names[0] else "the default partition"
     if options.nodes > (most := max(offer.nodes for offer in offers)):
         raise UserError(f"--nodes {options.nodes}: {where} has {most} nodes")
-    asked = gpus_per_node(options.sbatch) if set(GPU_OPTIONS) & set(options.sbatch) else gpus
+    asked = options.gpus.count if options.gpus else gpus
     if asked > (most := max(offer.gpus for offer in offers)):
         raise UserError(f"{asked} GPUs a node asked: {where} has {most} at most; give --devices or --gpus-per-node")
 

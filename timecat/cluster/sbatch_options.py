@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from timecat.cluster import slurm
+from timecat.cluster.gpu_options import Gpus, read_gpus
 from timecat.errors import UserError
 from timecat.study.study import Study
 
@@ -12,7 +12,10 @@ SHORT = {
     "-C": "--constraint",
     "-G": "--gpus",
     "-N": "--nodes",
+    "-a": "--array",
     "-c": "--cpus-per-task",
+    "-d": "--dependency",
+    "-n": "--ntasks",
     "-p": "--partition",
     "-q": "--qos",
     "-t": "--time",
@@ -20,7 +23,6 @@ SHORT = {
     "-x": "--exclude",
 }
 OURS = ("--array", "--dependency", "--kill-on-invalid-dep", "--ntasks", "--ntasks-per-node", "--wrap", "--signal")
-GPU_OPTIONS = ("--gpus-per-node", "--gres", "--gpus")
 
 
 @dataclass
@@ -28,12 +30,14 @@ class Options:
     """The command line of `timecat launch`.
 
     Args:
-        nodes, devices: of each member.
+        nodes, devices: of each member; devices on each of its nodes, a process for each.
+        gpus: what the options say of GPUs.
         sbatch: everything else, by its long name; None where an option has no value.
     """
 
     nodes: int = 1
     devices: int = 1
+    gpus: Gpus | None = None
     sbatch: dict[str, str | None] = field(default_factory=dict)
 
     @classmethod
@@ -49,16 +53,19 @@ class Options:
             name, has_value, value = rest.pop(0).partition("=")
             if not name.startswith("-"):
                 raise UserError(f"{name!r} is no option; see timecat launch --help")
-            name = SHORT.get(name, name)
+            if name[:2] in SHORT:  # -G 4, -G=4, and as getopt takes it, -G4
+                attached, name = name[2:], SHORT[name[:2]]
+                if attached:
+                    value, has_value = (f"{attached}={value}" if has_value else attached), "="
             if name in OURS:
                 raise UserError(f"{name} follows from the plan; leave it out")
             if not has_value and rest and not rest[0].startswith("-"):
                 value, has_value = rest.pop(0), "="
             given[name] = value if has_value else None
         nodes = options["nodes"] or study.trainer.num_nodes
-        devices = options["devices"] or gpus_per_node(given) or study.trainer.devices_per_member
-        return cls(nodes, devices, given)
-
-
-def gpus_per_node(sbatch: dict[str, str | None]) -> int:
-    return sum(slurm.gpus(f"gpu:{part}") for part in (sbatch.get("--gpus-per-node") or "").split(","))
+        gpus = read_gpus(given, nodes, options["devices"])
+        devices = options["devices"] or (gpus.count if gpus else study.trainer.devices_per_member)
+        if gpus:
+            given = {name: value for name, value in given.items() if name not in ("--gpus", "--gpus-per-task")}
+            given[gpus.option] = gpus.value
+        return cls(nodes, devices, gpus, given)

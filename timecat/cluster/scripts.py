@@ -5,7 +5,7 @@ import shlex
 import sys
 from pathlib import Path
 
-from timecat.cluster.sbatch_options import GPU_OPTIONS, Options
+from timecat.cluster.sbatch_options import Options
 from timecat.errors import UserError
 from timecat.study.study import Study
 
@@ -28,9 +28,12 @@ def filled_in(
     place = next((place for place in places if (place / SCRIPTS[0]).is_file()), None)
     if place is None:
         raise UserError("launch/member.sbatch: no such file here; copy the launch directory of timecat's source")
-    gpus: dict[str, object] = {"--gpus-per-node": options.devices}
-    if study.trainer.accelerator == "cpu" or set(GPU_OPTIONS) & set(options.sbatch):
-        gpus["--gpus-per-node"] = REMOVED
+    texts = {name: (place / name).read_text() for name in SCRIPTS}
+    ask: dict[str, object] = {"--gpus-per-node": options.devices}
+    if options.gpus is not None:
+        ask = {"--gpus-per-node": REMOVED, options.gpus.option: options.gpus.value}
+    elif study.trainer.accelerator == "cpu":
+        ask = {"--gpus-per-node": REMOVED}
     of_the_report = {key: value for key, value in options.sbatch.items() if key in OF_THE_REPORT}
     settings = {
         "member.sbatch": {
@@ -38,20 +41,35 @@ def filled_in(
             "--array": _ranges(members or [plan.index for plan in study.members]),
             "--nodes": options.nodes,
             "--ntasks-per-node": options.devices,
-            **gpus,
             **options.sbatch,
+            **ask,
         },
         "probe.sbatch": {
             "--output": study.directory.probe_log("%a"),
             "--array": _ranges(probes or list(range(max(1, len(study.file.study.probes))))),
-            **({} if gpus["--gpus-per-node"] is not REMOVED else gpus),
             **options.sbatch,
+            **({} if ask == {"--gpus-per-node": options.devices} else ask),
+            **_cores_of_all(options, texts["probe.sbatch"]),
         },
         "report.sbatch": {"--output": study.directory.report_log, **of_the_report},
     }
     timecat = os.environ.get("TIMECAT", f"{sys.executable} -m timecat")
     lines = [f"export TIMECAT={shlex.quote(timecat)}", f"set -- {shlex.join(forwarded)}"]
-    return {name: _fill((place / name).read_text(), settings.get(name), lines) for name in SCRIPTS}
+    return {name: _fill(text, settings.get(name), lines) for name, text in texts.items()}
+
+
+def _cores_of_all(options: Options, script: str) -> dict[str, object]:
+    """A probe is one task with all the GPUs that were asked for, so it has the cores of as many tasks of a member."""
+    given = options.sbatch.get("--cpus-per-task") or _setting(script, "--cpus-per-task")
+    if options.gpus is None or not given or not given.isdigit():
+        return {}
+    return {"--cpus-per-task": int(given) * options.gpus.count}
+
+
+def _setting(script: str, name: str) -> str | None:
+    """What a script asks for by itself."""
+    lines = [line.split()[1].partition("=") for line in script.splitlines() if line.startswith("#SBATCH --")]
+    return next((value for option, _, value in lines if option == name), None)
 
 
 def _fill(text: str, settings: dict | None, lines: list[str]) -> str:
