@@ -14,14 +14,39 @@ def in_slurm_step() -> bool:
     return "SLURM_STEP_ID" in os.environ
 
 
+def in_torchrun() -> bool:
+    """Whether torchrun started this process, one of those of a member."""
+    return "TORCHELASTIC_RUN_ID" in os.environ
+
+
 def cores() -> int:
-    """SLURM's --cpus-per-task where srun started this process (not every cluster binds tasks to them), else those that
-    the kernel lets it run on.
+    """Of this process and those that it starts: SLURM's --cpus-per-task where srun started it (not every cluster binds
+    tasks to them), else those that the kernel lets it run on; its share of them where torchrun started others too.
 
     Sums depend on the number of threads, so that a member that goes on on another node must compute with as many.
     """
     given = os.environ.get("SLURM_CPUS_PER_TASK", "") if in_slurm_step() else ""
-    return int(given) if given.isdigit() and int(given) else len(os.sched_getaffinity(0))
+    found = int(given) if given.isdigit() and int(given) else len(os.sched_getaffinity(0))
+    return max(1, found // int(os.environ.get("LOCAL_WORLD_SIZE", 1))) if in_torchrun() else found
+
+
+def started_here(devices: int) -> int:
+    """Processes of a member of so many devices on this machine that share `cores`: one each, unless srun or torchrun
+    started this one as one of them, with cores of its own."""
+    return 1 if in_slurm_step() or in_torchrun() else devices
+
+
+def compute_threads(processes: int) -> int:
+    """Threads of torch's operators in each of so many processes that share `cores`.
+
+    A function of what a member is trained with, not of what else runs meanwhile: see `cores`.
+    """
+    return max(1, cores() // processes)
+
+
+def decoding_threads(processes: int) -> int:
+    """Threads that decode images in each of so many processes that share `cores`: a core is left to the training."""
+    return max(1, compute_threads(processes) - 1)
 
 
 def is_first_rank() -> bool:

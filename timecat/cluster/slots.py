@@ -16,12 +16,13 @@ from typing import Any
 from timecat.cluster.members_table import live_table, say_finished
 from timecat.cluster.stop import REQUEUED, STOPPED, Stop
 from timecat.errors import UserError
-from timecat.process import PARENT, cores, has_fast_bf16
+from timecat.process import PARENT, compute_threads, decoding_threads, has_fast_bf16
 from timecat.study.plan import MemberPlan
 from timecat.study.study import Study
 from timecat.terminal import say
 
 PROGRAM = (sys.executable, "-m", "timecat", "fit")
+OF_ANOTHER_LAUNCHER = ("SLURM_", "PMI", "MASTER_", "TORCHELASTIC_", "RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD")
 BAD_INPUT = 2  # exit status
 FAILED = 1
 
@@ -129,8 +130,8 @@ class _Worker:
     def __init__(self, study: Study, command: list[str], slot: int, slots: int) -> None:
         self.study = study
         self.process: subprocess.Popen[bytes] | None = None
-        share = [] if study.data.workers is not None or slots == 1 else [f"--data.workers={max(1, cores() // slots)}"]
         self.devices = study.trainer.devices_per_member
+        share = [] if study.data.workers else [f"--data.workers={decoding_threads(slots * self.devices)}"]
         self.command = [*command, *share, "--slots", str(slots)]
         self.environment = _slot_environment(slot, slots, self.devices)
         self.ready = False
@@ -214,11 +215,11 @@ def serve(study: Study, train: Callable[[MemberPlan], int], stop: Stop) -> int:
 
 
 def _slot_environment(slot: int, slots: int, devices: int) -> dict[str, Any]:
-    """Its own GPUs and port, no trace of SLURM, and its share of the cores."""
-    environment = {key: value for key, value in os.environ.items() if not key.startswith(("SLURM_", "PMI", "MASTER_"))}
+    """Its own GPUs and port, no trace of SLURM or torchrun, and each of its processes' share of the cores."""
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(OF_ANOTHER_LAUNCHER)}
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     names = visible.split(",") if visible else [str(i) for i in range(slots * devices)]
     environment["CUDA_VISIBLE_DEVICES"] = ",".join(names[slot * devices : (slot + 1) * devices])
     environment[PARENT] = str(os.getpid())
-    environment.setdefault("OMP_NUM_THREADS", str(max(1, cores() // slots)))
+    environment.setdefault("OMP_NUM_THREADS", str(compute_threads(slots * devices)))
     return environment

@@ -15,7 +15,7 @@ from timecat.data.mixture import Mixture, read_mixture
 from timecat.data.split import SPLIT_SEED, stratified_split
 from timecat.data.views import MEAN_AND_STD, NORMALISATIONS, eval_view, train_view
 from timecat.errors import UserError
-from timecat.process import cores, in_slurm_step
+from timecat.process import decoding_threads, started_here
 
 
 class ImageData(L.LightningDataModule):
@@ -112,12 +112,11 @@ class ImageData(L.LightningDataModule):
     def _devices(self) -> dict[str, Any]:
         trainer = self.trainer
         if trainer is None:
-            return {"workers": self.workers or max(1, cores() - 1)}
-        processes = 1 if in_slurm_step() else trainer.num_devices  # of those that share the cores
+            return {"workers": self.workers or decoding_threads(1)}
         return {
             "rank": trainer.global_rank,
             "world": trainer.world_size,
-            "workers": self.workers or max(1, cores() // processes - 1),
+            "workers": self.workers or decoding_threads(started_here(trainer.num_devices)),
             "pin": trainer.strategy.root_device.type == "cuda",
         }
 

@@ -29,7 +29,7 @@ from timecat.features.parts import Part, images_of, parts
 from timecat.features.projection import Projected, Projections
 from timecat.features.soup import make_soup
 from timecat.networks.backbone import Weights, load_backbone
-from timecat.process import PARENT, cores, die_with_parent
+from timecat.process import PARENT, compute_threads, die_with_parent
 from timecat.progress_bar import bar
 from timecat.study.directory import Protocol
 from timecat.study.plan import Snapshot
@@ -214,7 +214,7 @@ class FeatureStore:
         context = multiprocessing.get_context("spawn")  # FFCV and CUDA do not survive a fork
         counter = context.Value("q", 0)
         count = len(self.devices)
-        threads = max(1, cores() // count)
+        threads = compute_threads(count)
         with ProcessPoolExecutor(count, context, _start, (counter, threads, os.getpid())) as pool:
             jobs: list[Future[None]] = [
                 pool.submit(_compute, [work for work in works if work.rank == rank], self.probe)

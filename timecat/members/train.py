@@ -8,7 +8,7 @@ from timecat.cluster.members_table import say_finished
 from timecat.cluster.slots import FAILED
 from timecat.cluster.stop import REQUEUED, STOPPED, Stop
 from timecat.errors import UserError
-from timecat.process import cores, is_first_rank
+from timecat.process import compute_threads, is_first_rank, started_here
 from timecat.study import progress
 from timecat.study.directory import MemberDirectory, write_record
 from timecat.study.plan import MemberPlan
@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 def trainer_of_members(study: Study, stop: Stop, slots: int) -> Callable[[MemberPlan], int]:
     """A function that trains a member in this process and returns `fit`'s exit status for it."""
     # Each member computes with its share of the cores even when it is alone: sums depend on the number of threads.
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores() // slots)))
+    processes = slots * started_here(study.trainer.devices_per_member)
+    os.environ.setdefault("OMP_NUM_THREADS", str(compute_threads(processes)))
     from timecat.members.checkpoint import Stopped
     from timecat.members.trainer import StudyCLI
 

@@ -126,9 +126,9 @@ def remove(*paths: Path) -> None:
 
 def share_of_the_cores() -> None:
     """Before torch is imported: all cores, as nothing else is trained beside a run."""
-    from timecat.process import cores
+    from timecat.process import compute_threads
 
-    os.environ.setdefault("OMP_NUM_THREADS", str(cores()))
+    os.environ.setdefault("OMP_NUM_THREADS", str(compute_threads(1)))
 
 
 def choose(runs: list[TunedRun]) -> TunedRun:
