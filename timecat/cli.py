@@ -10,7 +10,9 @@ from timecat.errors import UserError
 from timecat.help import BOTTLENECK_HELP, HELP
 
 if TYPE_CHECKING:
+    from timecat.cluster.stop import Stop
     from timecat.features.external import ExternalFeatures
+    from timecat.study.directory import Protocol
     from timecat.study.study import Study
 
 STUDY_COMMANDS = ("run", "plan", "status", "launch", "fit", "probe", "report", "knn", "few-shot")
@@ -156,11 +158,9 @@ def _on_study(command: str, configs: list[str], overrides: dict[str, Any], other
             report(study, protocol)
     elif command == "probe":
         data = _data_set(study, options["data"])
-        from timecat.heads.probe import probe
-        from timecat.report.report import print_data
+        from timecat.cluster.stop import until_stopped
 
-        protocol = options["protocol"]
-        probe(study, protocol, data, lambda name: print_data(study, name, protocol))
+        return until_stopped(lambda stop: _probe(study, options["protocol"], data, stop))
     elif command in ("knn", "few-shot"):
         _by_other_classifiers(command, study, options)
     elif command == "bottleneck saturation":
@@ -176,6 +176,13 @@ def _on_study(command: str, configs: list[str], overrides: dict[str, Any], other
 
         return run(study, forwarded)
     return 0
+
+
+def _probe(study: "Study", protocol: "Protocol", data: str | None, stop: "Stop") -> None:
+    from timecat.heads.probe import probe
+    from timecat.report.report import print_data
+
+    probe(study, protocol, data, lambda name: print_data(study, name, protocol), stop)
 
 
 def _by_other_classifiers(command: str, source: "Study | ExternalFeatures", options: dict[str, Any]) -> None:
@@ -244,9 +251,12 @@ def _on_features(command: str, configs: list[str], overrides: dict[str, Any], ot
         mine = {key: value for key, value in options.items() if key not in ("cats", "configs")}
         _by_other_classifiers(command, features, mine)
     if command in ("probe", "run"):
+        from timecat.cluster.stop import until_stopped
         from timecat.heads.external import probe_external
 
-        probe_external(features, protocol)
+        status = until_stopped(lambda stop: probe_external(features, protocol, stop))
+        if status:
+            return status
     if command == "probe":
         from timecat.report.external import print_heads
 

@@ -9,7 +9,7 @@ from timecat.study.study import Study
 
 def run(study: Study, arguments: list[str]) -> int:
     """Write missing data, train the members, probe, report; the exit status of the first stage that does not finish."""
-    from timecat.cluster.stop import stop_on_signal
+    from timecat.cluster.stop import stop_on_signal, until_stopped
     from timecat.heads.probe import probe
     from timecat.members.fit import fit
     from timecat.report.report import print_data, report
@@ -20,9 +20,10 @@ def run(study: Study, arguments: list[str]) -> int:
     if status:
         return status
     if study.probes:
-        probe(study, show=lambda name: print_data(study, name))
-        report(study)
-    return 0
+        status = until_stopped(lambda stop: probe(study, show=lambda name: print_data(study, name), stop=stop))
+        if status == 0:
+            report(study)
+    return status
 
 
 def write_missing(sections: list[DataConfig]) -> None:

@@ -120,7 +120,7 @@ def test_a_pass_of_the_papers_protocol_goes_on_bit_for_bit(tmp_path, monkeypatch
 
     monkeypatch.setattr(timecat.heads.passes.Passes, "_resume", told)
     assert main(["probe", str(stopped), "--protocol", "paper"]) == 0
-    assert resumed == [11]
+    assert resumed == [(11, 0)]
     assert heads(stopped, "_paper") == heads(whole, "_paper")
     one, other = (np.load(config.parent / "runs/f/probe/c/predictions_paper.npz") for config in (whole, stopped))
     assert all(np.array_equal(one[name], other[name]) for name in one.files)

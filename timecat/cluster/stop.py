@@ -8,7 +8,7 @@ import os
 import shutil
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -20,8 +20,14 @@ REQUEUED = 75  # exit status; sysexits' "temporary failure": saved, and SLURM wa
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
 
+class Stopped(Exception):
+    """The work stopped because it was asked to; what it goes on from lies on disk."""
+
+
 class Stop:
     """What this process was asked by signals: nothing, to go on later in a new process (USR1), or to stop."""
+
+    _raises = False
 
     def __init__(self) -> None:
         self.level = 0
@@ -36,7 +42,35 @@ class Stop:
     def handle(self, number: int, frame: Any) -> None:
         if number == signal.SIGINT and self.level:
             raise KeyboardInterrupt  # Ctrl-C a second time
-        self.level = max(self.level, 1 if number == signal.SIGUSR1 else 2)
+        before, self.level = self.level, max(self.level, 1 if number == signal.SIGUSR1 else 2)
+        if self._raises and self.level > before:
+            raise Stopped("stopped")
+
+    def check(self) -> None:
+        """Raise Stopped if that was asked for."""
+        if self.is_set():
+            raise Stopped("stopped")
+
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        """A request ends the body wherever it is: for work whose files are whole at any moment."""
+        self.check()
+        before, self._raises = self._raises, True
+        try:
+            yield
+        finally:
+            self._raises = before
+
+    @contextmanager
+    def at_a_check(self) -> Iterator[None]:
+        """Within `at_once`, a part that ends at a `check` alone, or when it is through."""
+        before, self._raises = self._raises, False
+        try:
+            yield
+        finally:
+            self._raises = before
+        if before:
+            self.check()
 
 
 @contextmanager
@@ -51,6 +85,34 @@ def stop_on_signal() -> Iterator[Stop]:
             signal.signal(number, handler)
         if stop.requeues():  # SLURM terminates what is left of the job; our own exit status is on its way
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
+@contextmanager
+def deaf_children() -> Iterator[None]:
+    """Processes that are started in the body never see the signals: their parent ends them.
+
+    A blocked signal stays so in a child, from its first moment on; SLURM may signal every process of a step.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+
+
+def until_stopped(work: Callable[[Stop], None]) -> int:
+    """Do work that goes on from its files; the exit status: 0, or 75 or 130 as `timecat fit` has it."""
+    with stop_on_signal() as stop:
+        try:
+            with stop.at_once():
+                work(stop)
+        except Stopped:
+            say("timecat: stopped; the same command goes on from what is finished", error=True)
+            if not stop.requeues():
+                return STOPPED
+            requeue()
+            return REQUEUED
+    return 0
 
 
 def requeue() -> None:

@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from timecat.cluster.stop import deaf_children
 from timecat.config.files import ProbeFile
 from timecat.config.probe import ProbeConfig
 from timecat.data.datamodule import ImageData
@@ -216,10 +217,11 @@ class FeatureStore:
         count = len(self.devices)
         threads = compute_threads(count)
         with ProcessPoolExecutor(count, context, _start, (counter, threads, os.getpid())) as pool:
-            jobs: list[Future[None]] = [
-                pool.submit(_compute, [work for work in works if work.rank == rank], self.probe)
-                for rank in range(count)
-            ]
+            with deaf_children():
+                jobs: list[Future[None]] = [
+                    pool.submit(_compute, [work for work in works if work.rank == rank], self.probe)
+                    for rank in range(count)
+                ]
             seen = 0
             try:
                 while True:

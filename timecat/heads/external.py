@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from timecat import files
+from timecat.cluster.stop import Stop
 from timecat.config.study import StudyConfig
 from timecat.errors import UserError
 from timecat.features.blocks import Block, ExternalCat
@@ -43,8 +44,11 @@ class ArrayStore:
         return torch.from_numpy(snapshot.arrays[part.name])
 
 
-def probe_external(features: ExternalFeatures, protocol: Protocol = "heldout") -> None:
+def probe_external(features: ExternalFeatures, protocol: Protocol = "heldout", stop: Stop | None = None) -> None:
     """Train the heads of every extractor that has no result of its arrays as they are.
+
+    Args:
+        stop: what signals ask for.
 
     Raises:
         UserError: the arrays make no sense, or another process probes them; before anything is trained.
@@ -70,7 +74,7 @@ def probe_external(features: ExternalFeatures, protocol: Protocol = "heldout") -
                 write_predictions(directory.predictions(protocol), predictions)
             device = torch.device(devices(features.probe)[0])
             keys = {cat.name: feature_key(features, cat) for cat in wanted}
-            passes = Passes(store, keys, device, directory, StudyConfig.checkpoint_minutes)
+            passes = Passes(store, keys, device, directory, StudyConfig.checkpoint_minutes, stop)
             labels = features.labels["test"]
             for cat, chosen in choose(passes, protocol, left) if left else ():
                 predictions |= {"labels": labels, cat.name: chosen.predicted, f"{cat.name}_top5": chosen.in_top5}

@@ -1,11 +1,11 @@
 """Passes over one data set's stored features: training the heads of a group together, and reading them on other images.
 
-A pass that takes long is saved between epochs, and goes on from there after a kill.
+A pass that takes long is saved between epochs, or where it is asked to stop, and goes on from there. What one measured
+is kept until the results are written.
 """
 
 import hashlib
 import json
-import os
 import pickle
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -16,6 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from timecat import files
+from timecat.cluster.stop import Stop
 from timecat.config.files import ProbeFile
 from timecat.config.probe import EPOCHS
 from timecat.features.matrix import FeatureMatrix
@@ -79,6 +81,7 @@ class Passes:
         keys: of each cat by name, a hash of its features.
         directory: where a pass lies until it is finished.
         minutes: how much work a kill may cost.
+        stop: what signals ask for.
 
     Attributes:
         fit, all: rows of the training images that are not held out, and of all, int64.
@@ -93,7 +96,9 @@ class Passes:
         device: torch.device,
         directory: ProbeDirectory,
         minutes: float,
+        stop: Stop | None = None,
     ) -> None:
+        self._stop, self._through = stop or Stop(), list[Path]()
         self.store, self.probe, self.device = store, store.probe, device
         self.grid = self.probe.probe.grid(self.probe.model.lr)
         self.classes, self.epochs = self.probe.model.num_classes, self.probe.trainer.max_epochs or EPOCHS
@@ -155,7 +160,7 @@ class Passes:
         digest = hashlib.sha256(rows.data).hexdigest()
         content = [rates.tolist(), decays.tolist(), digest, horizon, purpose, last_batch, "chosen heads are kept"]
         path = self._path(cats, content)
-        start, saved = self._resume(path, heads, measured), time.monotonic()
+        (start, done), saved = self._resume(path, heads, measured), time.monotonic()
         left = len(rows) % batch
         whole = len(rows) - (0 if last_batch and left > 1 else left)
         title = f"{self.store.name}: {rates.size} heads, {purpose}"
@@ -163,41 +168,61 @@ class Passes:
         def features_of(part: str) -> FeatureMatrix:
             return self.matrix(part, snapshots, size)
 
-        with bar(title, epochs * whole, "images", start * whole) as advance:
+        before = start * whole + min(done * batch, whole)
+        with self._stop.at_a_check(), bar(title, epochs * whole, "images", before) as advance:
             for epoch in range(start, epochs):
                 factor = learning_rate(1.0, epoch, horizon)
                 order = torch.from_numpy(np.random.default_rng([seed, epoch]).permutation(rows)[:whole])
                 part = self._views[epoch % len(self._views)].name
-                batches = order.split(batch)
+                batches = order.split(batch)[done:]
                 features = self.matrix(part, snapshots, size).batches(batches)
                 for numbers, values in zip(batches, features, strict=True):
                     heads.step(values, self.labels[part][numbers.to(self.device)], factor)
                     advance(len(numbers))
+                    done += 1
+                    if self._stop.is_set():
+                        self._save(path, epoch, done, heads, measured)
+                        self._stop.check()
                 measure(epoch, heads, features_of)
+                done = 0
                 if time.monotonic() - saved > self._seconds and epoch + 1 < epochs:
-                    self._save(path, epoch + 1, heads, measured)
+                    self._save(path, epoch + 1, 0, heads, measured)
                     saved = time.monotonic()
-        path.unlink(missing_ok=True)
+            self._save(path, epochs, 0, None, measured)
+            self._through.append(path)
+
+    def forget(self) -> None:
+        """What the passes that are through were for is written."""
+        while self._through:
+            self._through.pop().unlink(missing_ok=True)
 
     def _path(self, cats: Sequence[Concatenation], content: list[Any]) -> Path:
         """Where an unfinished pass lies; every other one has another name."""
         of = [[self._keys[cat.name] for cat in cats], head_settings(self.probe), content]
         return self._directory.unfinished_pass(hashlib.sha256(json.dumps(of).encode()).hexdigest()[:16])
 
-    def _save(self, path: Path, epoch: int, heads: Heads, measured: dict[str, Any]) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_suffix(".tmp")
-        torch.save({"epoch": epoch, "heads": heads.state(), "kept": measured}, temporary)
-        os.replace(temporary, path)
+    def _save(self, path: Path, epoch: int, batches: int, heads: Heads | None, measured: dict[str, Any]) -> None:
+        """So many epochs and batches of the next one are done; without heads, all of them."""
+        state = heads.state() if heads is not None else None
+        content = {"epoch": epoch, "batches": batches, "heads": state, "kept": measured}
+        try:
+            files.write_with(path, lambda file: torch.save(content, file))
+        except RuntimeError as error:  # torch's of a full disk
+            if not isinstance(error.__context__, OSError):
+                raise
+            error.__context__.filename = str(path)
+            raise error.__context__ from None
 
-    def _resume(self, path: Path, heads: Heads, measured: dict[str, Any]) -> int:
+    def _resume(self, path: Path, heads: Heads, measured: dict[str, Any]) -> tuple[int, int]:
+        """Epochs and batches that are done."""
         try:
             state = torch.load(path, map_location="cpu", weights_only=True)
         except (OSError, RuntimeError, EOFError, pickle.UnpicklingError):
-            return 0
-        heads.load_state(state["heads"])
+            return 0, 0
+        if state["heads"] is not None:
+            heads.load_state(state["heads"])
         measured.update(state["kept"])
-        return state["epoch"]
+        return state["epoch"], state.get("batches", 0)
 
     def accuracy(self, logits: Logits, matrix: FeatureMatrix, shape: tuple[int, int, int], part: str) -> Tensor:
         """Top-1 on the held-out images, or those of `test`, in percent, float64 (cats, K) on the CPU; NaN of a head

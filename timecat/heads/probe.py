@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from timecat.cluster.stop import Stop
 from timecat.config.files import ProbeFile
 from timecat.errors import UserError
 from timecat.features.extra_tests import extra_tests
@@ -47,12 +48,14 @@ def probe(
     protocol: Protocol = "heldout",
     data: str | None = None,
     show: Callable[[str], None] = lambda name: None,
+    stop: Stop | None = None,
 ) -> None:
     """Extract missing features, then train the heads of every cat and repetition that has no result yet.
 
     Args:
         data: the one data set to probe.
         show: is told the name of each data set that is done.
+        stop: what signals ask for.
 
     Raises:
         UserError: a snapshot is not trained yet, or a probe's config or data make no sense.
@@ -66,7 +69,7 @@ def probe(
     for each in probes:
         try:
             with progress.probing(study.directory.probe(each.name)):
-                _probe_data_set(study, each, protocol)
+                _probe_data_set(study, each, protocol, stop)
         except torch.OutOfMemoryError:
             raise UserError(
                 f"{each.path}: the device's memory is full; lower probe.memory_gb (now {each.probe.memory_gb:g}), as "
@@ -82,7 +85,7 @@ def devices(probe: ProbeFile) -> list[str]:
     return ["cpu"] * probe.trainer.devices_per_member
 
 
-def _probe_data_set(study: Study, probe: ProbeFile, protocol: Protocol) -> None:
+def _probe_data_set(study: Study, probe: ProbeFile, protocol: Protocol, stop: Stop | None) -> None:
     on = devices(probe)
     store = FeatureStore(study, probe, on, protocol)
     wanted = largest_first(study, probe.name)
@@ -104,7 +107,7 @@ def _probe_data_set(study: Study, probe: ProbeFile, protocol: Protocol) -> None:
         or cat.name not in predictions
         or not tests.can_read(cat, result)
     ]
-    passes = Passes(store, keys, torch.device(on[0]), directory, study.checkpoint_minutes)
+    passes = Passes(store, keys, torch.device(on[0]), directory, study.checkpoint_minutes, stop)
     own, ensembled, fitted = ([cat for cat in of_head if cat in left] for of_head in by_head.values())
     by_name = {cat.name: cat for cat in left}
     for probed_cat, chosen in chain(

@@ -78,6 +78,7 @@ def choose(passes: Passes, protocol: Protocol, cats: list[AnyCat]) -> Iterator[t
     shared = groups(cats, passes.grid, passes.classes, probe.probe.memory_gb)
     for together, parts in groupby(shared, key=lambda group: group.cats):
         yield from zip(together, choose_by(passes, together, list(parts)), strict=True)
+        passes.forget()
 
 
 def _heldout(passes: Passes, cats: Sequence[Concatenation], parts: list[Group]) -> Iterator[ChosenHead]:

@@ -13,17 +13,13 @@ import torch.distributed
 from torch import Tensor
 
 from timecat import files
-from timecat.cluster.stop import Stop
+from timecat.cluster.stop import Stop, Stopped
 from timecat.errors import UserError
 from timecat.members.member import Member
 from timecat.process import is_first_rank
 from timecat.study.directory import Done, MemberDirectory, write_record
 from timecat.study.plan import MemberPlan
 from timecat.terminal import say
-
-
-class Stopped(Exception):
-    """The training stopped because it was asked to; its checkpoint lies on disk."""
 
 
 def save_snapshot(path: Path, state: dict[str, Tensor]) -> None:

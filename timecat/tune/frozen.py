@@ -2,22 +2,17 @@
 
 import dataclasses
 import hashlib
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
-from timecat.cluster.stop import SIGNALS, Stop
+from timecat.cluster.stop import Stop
 from timecat.config.files import ProbeFile
 from timecat.config.member import MemberConfig
 from timecat.features.extract import FeatureStore
 from timecat.heads.passes import Passes
 from timecat.heads.probe import devices, result_of_head, write_predictions
 from timecat.heads.protocols import choose
-from timecat.members.checkpoint import Stopped
 from timecat.study import progress
 from timecat.study.directory import TunedDirectory
 from timecat.study.plan import Elsewhere, Snapshot
@@ -45,24 +40,6 @@ def snapshot_of(tuning: Tuning, repetition: int, run: Run, model: MemberConfig) 
     return Snapshot(plan, run.plan.steps, elsewhere=Elsewhere(file, None, None, plan.model, plan.data))
 
 
-@contextmanager
-def stopping_at_once(stop: Stop) -> Iterator[None]:
-    """What signals ask for ends the body where it is: what it has finished lies on the disk."""
-
-    def handle(number: int, frame: Any) -> None:
-        stop.handle(number, frame)
-        raise Stopped("stopped before all heads were chosen")
-
-    before = {number: signal.signal(number, handle) for number in SIGNALS}
-    try:
-        if stop.is_set():
-            raise Stopped("stopped before heads were chosen")
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
 def probe_frozen(
     tuning: Tuning, directory: TunedDirectory, cat: TunedCat, probe: ProbeFile, stop: Stop
 ) -> ChosenResult:
@@ -75,12 +52,12 @@ def probe_frozen(
         UserError: too few images for one batch, or all heads diverged.
     """
     store = FeatureStore(tuning.study, probe, devices(probe))
-    with stopping_at_once(stop), progress.probing(directory.probe(probe.name)):
+    with stop.at_once(), progress.probing(directory.probe(probe.name)):
         store.extract(list(cat.snapshots))
         keys = [str(store.key(part, snapshot)) for part in store.parts.values() for snapshot in cat.snapshots]
         digest = hashlib.sha256("".join(keys).encode()).hexdigest()[:16]
         device, minutes = torch.device(store.devices[0]), tuning.tune.checkpoint_minutes
-        passes = Passes(store, {cat.name: digest}, device, directory.probe(probe.name), minutes)
+        passes = Passes(store, {cat.name: digest}, device, directory.probe(probe.name), minutes, stop)
         ((_, chosen),) = choose(passes, "heldout", [cat])
     labels = store.labels(store.parts["test"])
     answers = {"labels": labels, "predicted": chosen.predicted, "in_top5": chosen.in_top5}
