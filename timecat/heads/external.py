@@ -74,7 +74,7 @@ def probe_external(features: ExternalFeatures, protocol: Protocol = "heldout", s
                 write_predictions(directory.predictions(protocol), predictions)
             device = torch.device(devices(features.probe)[0])
             keys = {cat.name: feature_key(features, cat) for cat in wanted}
-            passes = Passes(store, keys, device, directory, StudyConfig.checkpoint_minutes, stop)
+            passes = Passes(store, keys, device, directory, StudyConfig.checkpoint_minutes, stop, protocol)
             labels = features.labels["test"]
             for cat, chosen in choose(passes, protocol, left) if left else ():
                 predictions |= {"labels": labels, cat.name: chosen.predicted, f"{cat.name}_top5": chosen.in_top5}
@@ -89,6 +89,7 @@ def probe_external(features: ExternalFeatures, protocol: Protocol = "heldout", s
                 write_predictions(directory.predictions(protocol), predictions)
                 write_record(directory.results(protocol), results)
                 log_to_tensorboard(directory, features.probe.name, protocol, cat, chosen, probed)
+            passes.forget_all()
     except torch.OutOfMemoryError:
         gigabytes = features.probe.probe.memory_gb
         raise UserError(

@@ -28,6 +28,7 @@ from timecat.heads.sgd import Heads
 from timecat.heads.sweep import Block, Concatenation, columns, head_bytes
 from timecat.progress_bar import bar
 from timecat.study.directory import ProbeDirectory
+from timecat.study.directory import Protocol as NameOfProtocol
 from timecat.study.results import head_settings
 
 LOGITS_AT_ONCE = 1 << 25  # of an evaluation, 128 MiB of float32
@@ -82,6 +83,7 @@ class Passes:
         directory: where a pass lies until it is finished.
         minutes: how much work a kill may cost.
         stop: what signals ask for.
+        protocol: for which heads are chosen.
 
     Attributes:
         fit, all: rows of the training images that are not held out, and of all, int64.
@@ -97,8 +99,10 @@ class Passes:
         directory: ProbeDirectory,
         minutes: float,
         stop: Stop | None = None,
+        protocol: NameOfProtocol = "heldout",
     ) -> None:
         self._stop, self._through = stop or Stop(), list[Path]()
+        self._protocol: NameOfProtocol = protocol
         self.store, self.probe, self.device = store, store.probe, device
         self.grid = self.probe.probe.grid(self.probe.model.lr)
         self.classes, self.epochs = self.probe.model.num_classes, self.probe.trainer.max_epochs or EPOCHS
@@ -196,10 +200,15 @@ class Passes:
         while self._through:
             self._through.pop().unlink(missing_ok=True)
 
+    def forget_all(self) -> None:
+        """All results of the data set are written; a stop between two of one pass leaves it here, of use no more."""
+        for path in self._directory.unfinished_passes(self._protocol):
+            path.unlink(missing_ok=True)
+
     def _path(self, cats: Sequence[Concatenation], content: list[Any]) -> Path:
         """Where an unfinished pass lies; every other one has another name."""
         of = [[self._keys[cat.name] for cat in cats], head_settings(self.probe), content]
-        return self._directory.unfinished_pass(hashlib.sha256(json.dumps(of).encode()).hexdigest()[:16])
+        return self._directory.unfinished_pass(hashlib.sha256(json.dumps(of).encode()).hexdigest()[:16], self._protocol)
 
     def _save(self, path: Path, epoch: int, batches: int, heads: Heads | None, measured: dict[str, Any]) -> None:
         """So many epochs and batches of the next one are done; without heads, all of them."""

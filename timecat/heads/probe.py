@@ -107,7 +107,7 @@ def _probe_data_set(study: Study, probe: ProbeFile, protocol: Protocol, stop: St
         or cat.name not in predictions
         or not tests.can_read(cat, result)
     ]
-    passes = Passes(store, keys, torch.device(on[0]), directory, study.checkpoint_minutes, stop)
+    passes = Passes(store, keys, torch.device(on[0]), directory, study.checkpoint_minutes, stop, protocol)
     own, ensembled, fitted = ([cat for cat in of_head if cat in left] for of_head in by_head.values())
     by_name = {cat.name: cat for cat in left}
     for probed_cat, chosen in chain(
@@ -143,6 +143,7 @@ def _probe_data_set(study: Study, probe: ProbeFile, protocol: Protocol, stop: St
         if result is not None and tests.missing(cat, result):
             tests.read(passes, cat, result, predictions[cat.name])
             write_record(directory.results(protocol), results)
+    passes.forget_all()
 
 
 def feature_keys(store: FeatureStore, cats: Sequence[SeededCat | OneMember]) -> dict[str, str]:

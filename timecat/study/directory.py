@@ -184,8 +184,13 @@ class ProbeDirectory:
         """Where results or predictions lie that new ones took the place of."""
         return path.with_name(f"{path.stem}_{digest}{path.suffix}")
 
-    def unfinished_pass(self, digest: str) -> Path:
-        return self.path / f".pass_{digest}.pt"
+    def unfinished_pass(self, digest: str, protocol: Protocol = "heldout") -> Path:
+        """Of training heads; the digest has 16 characters."""
+        return self.path / f".pass{_suffix(protocol)}_{digest}.pt"
+
+    def unfinished_passes(self, protocol: Protocol) -> list[Path]:
+        """Every one that lies there."""
+        return sorted(self.path.glob(self.unfinished_pass("?" * 16, protocol).name))
 
     def saturation(self, suffix: str) -> Path:
         """How saturated the members are on it, as .json, .png or .svg; with an empty suffix TensorBoard's directory."""
