@@ -126,6 +126,8 @@ def parser_of(command: str) -> argparse.ArgumentParser:
     if command == "launch":
         add("--nodes", "-N", type=positive, metavar="N", help="machines of each member (trainer.num_nodes)")
         add("--devices", type=positive, metavar="D", help="GPUs of each member on each of them (trainer.devices)")
+        add("--throttle", type=positive, metavar="N", help="members that run at the same time, at most (all)")
+        add("--images-per-sec", type=rate, metavar="N", help="a GPU's speed; a time limit for each length of members")
         add("--dry-run", action="store_true", help="print the scripts and what would be submitted, submit nothing")
     if command == "fit":
         add("--member", type=int, metavar="K", help="train the plan's member K alone (SLURM_ARRAY_TASK_ID, else all)")

@@ -8,9 +8,10 @@ from typing import Any
 
 from timecat import files
 from timecat.cluster import slurm
+from timecat.cluster.arrays import MemberArray, arrays, as_time
 from timecat.cluster.launch_lock import launch_lock
 from timecat.cluster.sbatch_options import Options
-from timecat.cluster.scripts import filled_in
+from timecat.cluster.scripts import filled_in, longest_minutes
 from timecat.config.files import data_name
 from timecat.data.global_batch import in_words
 from timecat.errors import UserError
@@ -28,7 +29,7 @@ def launch(study: Study, forwarded: list[str], given: dict[str, Any], arguments:
 
     Args:
         forwarded: --config, overrides and cats, for the tasks.
-        given: launch's own options: nodes, devices, dry_run.
+        given: launch's own options: nodes, devices, throttle, images_per_sec, dry_run.
         arguments: sbatch's.
 
     Raises:
@@ -39,8 +40,13 @@ def launch(study: Study, forwarded: list[str], given: dict[str, Any], arguments:
     batch = in_words(study.batch_size, *sharing)
     if given["dry_run"]:
         missing = _missing(study)
-        for name, text in filled_in(study, forwarded, options, missing.members, missing.probes).items():
+        members = _arrays(study, missing, options, given)
+        for name, text in filled_in(study, forwarded, options, members, missing.probes).items():
             print(f"# ---- {name}\n{text}", end="")
+        print(f"# ---- {batch} for each member")
+        for array in members:
+            limit = f" --time={as_time(array.minutes)}" if array.minutes else ""
+            print(f"# sbatch --array={array.numbers}{limit} member.sbatch")
         for line in _lines(study, missing, dict.fromkeys(missing.keys, "would submit")):
             print(f"# {line}")
         return 0
@@ -54,10 +60,12 @@ def launch(study: Study, forwarded: list[str], given: dict[str, Any], arguments:
             return 0
         for plan in missing.unfinished:
             check_recipe(study, plan)
+        members = _arrays(study, missing, options, given)
+        _check_numbers(missing)
         _check_cluster(options, 0 if study.trainer.accelerator == "cpu" else options.devices)
         _warn_of_missing_data(study)
         directory = study.directory.launch
-        for name, text in filled_in(study, forwarded, options, missing.members, missing.probes).items():
+        for name, text in filled_in(study, forwarded, options, members, missing.probes).items():
             files.write_bytes(directory / name, text.encode())
         for stage in ("member", "probe", "report"):
             try:
@@ -67,7 +75,7 @@ def launch(study: Study, forwarded: list[str], given: dict[str, Any], arguments:
         for task in missing.outdated:
             slurm.ask("scancel", task.job)
         study.directory.logs.mkdir(parents=True, exist_ok=True)
-        _submit(study.directory, missing)
+        _submit(study.directory, missing, members)
     say(f"{batch} for each member")
     for line in _lines(study, missing, slurm.submitted(study.directory)):
         print(line)
@@ -148,13 +156,31 @@ def _missing(study: Study) -> Missing:
     )
 
 
-def _submit(directory: StudyDirectory, missing: Missing) -> None:
+def _arrays(study: Study, missing: Missing, options: Options, given: dict[str, Any]) -> list[MemberArray]:
+    """The members to submit, as they are submitted."""
+    plans = [study.member(index) for index in missing.members]
+    speed = given["images_per_sec"] and given["images_per_sec"] * options.nodes * options.devices
+    return arrays(plans, study.batch_size, speed, longest_minutes(options.sbatch), given["throttle"])
+
+
+def _check_numbers(missing: Missing) -> None:
+    """Refuse a task's number that SLURM would refuse after others are submitted."""
+    most = slurm.max_array_size()
+    for stage, numbers in (("member", missing.members), ("probe", missing.probes)):
+        if most is not None and numbers and max(numbers) >= most:
+            raise UserError(
+                f"{stage} {max(numbers):,}: this cluster's MaxArraySize is {most:,}, so that tasks are numbered to "
+                f"{most - 1:,}; take fewer study.repetitions, in several studies with other seeds"
+            )
+
+
+def _submit(directory: StudyDirectory, missing: Missing, members: list[MemberArray]) -> None:
     """Call slurm.sh, which calls sbatch."""
     environment = {
         **os.environ,
         "SCRIPTS": str(directory.launch),
         "JOBS": str(directory.jobs),
-        "MEMBERS": ",".join(map(str, missing.members)),
+        "MEMBERS": " ".join(map(str, members)),
         "EARLIER": " ".join(task.job for task in missing.earlier),
         "PROBES": ",".join(map(str, missing.probes)),
         "PROBING": " ".join(task.job for task in missing.probing),

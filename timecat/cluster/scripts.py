@@ -5,6 +5,7 @@ import shlex
 import sys
 from pathlib import Path
 
+from timecat.cluster.arrays import MemberArray, minutes_of, ranges
 from timecat.cluster.sbatch_options import Options
 from timecat.errors import UserError
 from timecat.study.study import Study
@@ -16,19 +17,17 @@ REMOVED = object()
 
 
 def filled_in(
-    study: Study, forwarded: list[str], options: Options, members: list[int], probes: list[int]
+    study: Study, forwarded: list[str], options: Options, members: list[MemberArray], probes: list[int]
 ) -> dict[str, str]:
     """The scripts of ./launch, else of timecat's own launch/, with the study's arguments, logs and sbatch options.
 
     Args:
         forwarded: the arguments of the tasks.
-        members, probes: the numbers of the tasks; all where there is none.
+        members: arrays, which slurm.sh submits; where there are several, each with an --array and a --time of its own.
+        probes: the numbers of the tasks; all where there is none.
     """
-    places = [Path("launch"), Path(__file__).parents[2] / "launch"]
-    place = next((place for place in places if (place / SCRIPTS[0]).is_file()), None)
-    if place is None:
-        raise UserError("launch/member.sbatch: no such file here; copy the launch directory of timecat's source")
-    texts = {name: (place / name).read_text() for name in SCRIPTS}
+    texts = {name: text_of(name) for name in SCRIPTS}
+    together = members[0].numbers if len(members) == 1 else ranges([plan.index for plan in study.members])
     ask: dict[str, object] = {"--gpus-per-node": options.devices}
     if options.gpus is not None:
         ask = {"--gpus-per-node": REMOVED, options.gpus.option: options.gpus.value}
@@ -38,7 +37,7 @@ def filled_in(
     settings = {
         "member.sbatch": {
             "--output": study.directory.member_log("%a"),
-            "--array": _ranges(members or [plan.index for plan in study.members]),
+            "--array": together,
             "--nodes": options.nodes,
             "--ntasks-per-node": options.devices,
             **options.sbatch,
@@ -46,7 +45,7 @@ def filled_in(
         },
         "probe.sbatch": {
             "--output": study.directory.probe_log("%a"),
-            "--array": _ranges(probes or list(range(max(1, len(study.file.study.probes))))),
+            "--array": ranges(probes or list(range(max(1, len(study.file.study.probes))))),
             **options.sbatch,
             **({} if ask == {"--gpus-per-node": options.devices} else ask),
             **_cores_of_all(options, texts["probe.sbatch"]),
@@ -56,6 +55,25 @@ def filled_in(
     timecat = os.environ.get("TIMECAT", f"{sys.executable} -m timecat")
     lines = [f"export TIMECAT={shlex.quote(timecat)}", f"set -- {shlex.join(forwarded)}"]
     return {name: _fill(text, settings.get(name), lines) for name, text in texts.items()}
+
+
+def text_of(name: str) -> str:
+    """A script of ./launch, else of timecat's own.
+
+    Raises:
+        UserError: there is none.
+    """
+    places = [Path("launch"), Path(__file__).parents[2] / "launch"]
+    place = next((place for place in places if (place / SCRIPTS[0]).is_file()), None)
+    if place is None:
+        raise UserError("launch/member.sbatch: no such file here; copy the launch directory of timecat's source")
+    return (place / name).read_text()
+
+
+def longest_minutes(sbatch: dict[str, str | None]) -> int | None:
+    """A member's time limit, as sbatch's options or the script have it; None of no limit."""
+    given = sbatch.get("--time") or _setting(text_of("member.sbatch"), "--time")
+    return minutes_of(given) if given else None
 
 
 def _cores_of_all(options: Options, script: str) -> dict[str, object]:
@@ -86,14 +104,3 @@ def _fill(text: str, settings: dict | None, lines: list[str]) -> str:
     end = [i for i, line in enumerate(script) if line.startswith("#SBATCH")][-1] + 1
     script[end:end] = lines
     return "\n".join(script) + "\n"
-
-
-def _ranges(numbers: list[int]) -> str:
-    """Numbers as --array takes them, such as 0,2-4."""
-    runs: list[list[int]] = []
-    for number in numbers:
-        if runs and runs[-1][-1] == number - 1:
-            runs[-1].append(number)
-        else:
-            runs.append([number])
-    return ",".join(f"{run[0]}-{run[-1]}" if len(run) > 1 else str(run[0]) for run in runs)

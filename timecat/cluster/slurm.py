@@ -95,6 +95,15 @@ def _numbers(text: str) -> list[int]:
     return numbers
 
 
+def max_array_size() -> int | None:
+    """The cluster's MaxArraySize, which every task's number is below; None where it does not tell."""
+    for line in ask("scontrol", "show", "config").splitlines():
+        name, _, value = line.partition("=")
+        if name.strip() == "MaxArraySize" and value.strip().isdigit():
+            return int(value)
+    return None
+
+
 @dataclass
 class Partition:
     """What a partition offers: nodes, and the most GPUs on one of them."""

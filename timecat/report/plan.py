@@ -1,5 +1,8 @@
 """`timecat plan`: what a study trains and costs, before anything is trained."""
 
+from timecat.cluster.arrays import MARGIN, START, arrays, as_time
+from timecat.cluster.few_cores import say_of_few_cores
+from timecat.cluster.scripts import longest_minutes
 from timecat.cluster.slots import say_of_slow_bf16
 from timecat.config.files import ProbeFile
 from timecat.config.probe import BYTES
@@ -67,9 +70,11 @@ def plan(study: Study, images_per_sec: float | None = None, nodes: int = 1, devi
             f"{total / images_per_sec / 3600:,.1f} GPU-hours at {images_per_sec:,.0f} images/s; "
             f"one GPU per member: {duration(_longest(study) / images_per_sec)}"
         )
+        say(_time_limits(study, images_per_sec * nodes * devices))
     for line in in_words(study.data, study.batch_size):
         say(line)
     say_of_slow_bf16(study)
+    say_of_few_cores(study, devices)
     for probe in study.probes:
         say(_probe_plan(study, probe))
 
@@ -106,6 +111,15 @@ def _probe_plan(study: Study, probe: ProbeFile) -> str:
         for group in passes
     ]
     return f"{words} in {len(passes)} passes of {probe.probe.memory_gb:g} GB: {' | '.join(shares)}"
+
+
+def _time_limits(study: Study, images_per_sec: float) -> str:
+    """The arrays that `timecat launch` makes of the members at this speed."""
+    longest = longest_minutes({})
+    found = arrays(study.members, study.batch_size, images_per_sec, longest)
+    limits = "; ".join(f"{as_time(array.minutes or 0)} for {array.numbers}" for array in found)
+    most = "" if longest is None else f", at most the script's {as_time(longest)}"
+    return f"SLURM's time limits by timecat launch --images-per-sec ({MARGIN:g} times and {START} min{most}): {limits}"
 
 
 def _longest(study: Study) -> int:
