@@ -17,11 +17,11 @@
 #   PROBES    data sets to probe, such as 0,1
 #   PROBING   tasks of an earlier launch that probe others
 #   REPORT    not empty: write the report
-#   JOBS      a file that takes a line for each submitted task: stage, number, job
+#   JOBS      a file that takes a line for each task: stage, number, job
 set -euo pipefail
 if [ -z "${SCRIPTS:-}" ]; then
     if [ $# = 0 ]; then
-        echo "usage: launch/slurm.sh CONFIG [options of sbatch, timecat launch]" >&2
+        echo "usage: launch/slurm.sh CONFIG [options of timecat launch]" >&2
         exit 2
     fi
     exec ${TIMECAT:-timecat} launch --config "$@"
@@ -59,7 +59,7 @@ for array in ${MEMBERS:-}; do
 done
 probes=${PROBING:-}
 if [ -n "${PROBES:-}" ]; then
-    # --kill-on-invalid-dep: without it what waits for a failed task waits for ever
+    # without --kill-on-invalid-dep what waits for a failed task waits for ever
     submit probe "$PROBES" --array="$PROBES" --kill-on-invalid-dep=yes \
         $(after $members) "$SCRIPTS/probe.sbatch"
     probes+=$tasks
