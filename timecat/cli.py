@@ -122,6 +122,8 @@ def _on_study(command: str, configs: list[str], overrides: dict[str, Any], other
         return _on_features(command, configs, overrides, given)
     if options.get("devices_per_member"):
         overrides["trainer.devices"] = options["devices_per_member"]
+    if command == "fit":
+        _devices_of_torchrun(overrides)
     only, configs = options.pop("cats"), [*configs, *options.pop("configs", [])]
     study = Study.read(configs, overrides, only)
     forwarded = as_arguments(configs, overrides) + ([f"--cats={','.join(only)}"] if only is not None else [])
@@ -272,17 +274,36 @@ def _on_features(command: str, configs: list[str], overrides: dict[str, Any], ot
     return 0
 
 
+def _devices_of_torchrun(overrides: dict[str, Any]) -> None:
+    """A member has a device for each process that torchrun started, whatever its config says.
+
+    Raises:
+        UserError: the command line says something else.
+    """
+    from timecat.process import torchruns_devices
+
+    for key, count in torchruns_devices().items():
+        given = overrides.setdefault(f"trainer.{key}", count)
+        if str(given) != str(count):
+            raise UserError(f"trainer.{key} is {given}, but torchrun's options make it {count}; leave it out")
+
+
 def _member(options: dict[str, Any]) -> int | None:
     """The member that is named, or that SLURM's array task numbers."""
-    from timecat.process import in_slurm_step
+    from timecat.process import in_slurm_step, in_torchrun
 
     member, task = options["member"], os.environ.get("SLURM_ARRAY_TASK_ID")
     if member is None and not options["serve"] and task is not None:
         if not task.isdigit():
             raise UserError(f"SLURM_ARRAY_TASK_ID is {task!r}; it must be the number of a member")
         member = int(task)
-    if member is None and in_slurm_step() and os.environ.get("SLURM_STEP_NUM_TASKS", "1") != "1":
-        raise UserError("srun started several processes for a whole study; name one of its members by --member K")
+    by_srun = in_slurm_step() and os.environ.get("SLURM_STEP_NUM_TASKS", "1") != "1"
+    by_torchrun = in_torchrun() and os.environ["WORLD_SIZE"] != "1"
+    if member is None and (by_srun or by_torchrun):
+        raise UserError(
+            f"{'torchrun' if by_torchrun else 'srun'} started several processes for a whole study; name one of its "
+            "members by --member K"
+        )
     return member
 
 

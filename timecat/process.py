@@ -19,6 +19,14 @@ def in_torchrun() -> bool:
     return "TORCHELASTIC_RUN_ID" in os.environ
 
 
+def torchruns_devices() -> dict[str, int]:
+    """The keys of the trainer section that follow from how torchrun was called; none where it was not."""
+    if not in_torchrun():
+        return {}
+    here = int(os.environ["LOCAL_WORLD_SIZE"])
+    return {"devices": here, "num_nodes": int(os.environ["WORLD_SIZE"]) // here}
+
+
 def cores() -> int:
     """Of this process and those that it starts: SLURM's --cpus-per-task where srun started it (not every cluster binds
     tasks to them), else those that the kernel lets it run on; its share of them where torchrun started others too.

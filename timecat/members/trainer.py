@@ -9,7 +9,7 @@ import torch
 from jsonargparse import ArgumentError
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
-from lightning.pytorch.plugins.environments import LightningEnvironment, SLURMEnvironment
+from lightning.pytorch.plugins.environments import LightningEnvironment, SLURMEnvironment, TorchElasticEnvironment
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from timecat.config.study import StudyConfig
@@ -17,7 +17,7 @@ from timecat.data.datamodule import ImageData
 from timecat.errors import UserError
 from timecat.members.feature_writer import FeatureWriter
 from timecat.members.member import Member
-from timecat.process import in_slurm_step
+from timecat.process import in_slurm_step, in_torchrun
 from timecat.study.plan import MemberPlan
 from timecat.study.study import Study
 
@@ -91,8 +91,10 @@ class TimecatCLI(LightningCLI):
         callbacks = [*(given if isinstance(given, list) else [given]), *callbacks]
         plugins = settings.pop("plugins", None) or []
         plugins = list(plugins) if isinstance(plugins, list | tuple) else [plugins]
-        on_slurm = SLURMEnvironment.detect() and in_slurm_step()
-        if on_slurm:
+        on_slurm = SLURMEnvironment.detect() and in_slurm_step() and not in_torchrun()
+        if in_torchrun():  # in a job of SLURM too
+            plugins.append(TorchElasticEnvironment())
+        elif on_slurm:
             plugins.append(SLURMEnvironment(auto_requeue=False))  # timecat.cluster.stop does it
         elif SLURMEnvironment.detect():  # in a batch script without srun, where Lightning's own choice hangs
             plugins.append(LightningEnvironment())
