@@ -12,6 +12,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveCon
 from lightning.pytorch.plugins.environments import LightningEnvironment, SLURMEnvironment, TorchElasticEnvironment
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
+from timecat.cluster.gloo import choose_interface
 from timecat.config.study import StudyConfig
 from timecat.data.datamodule import ImageData
 from timecat.errors import UserError
@@ -107,6 +108,8 @@ class TimecatCLI(LightningCLI):
                     f"SLURM started {trainer.world_size} processes for trainer.num_nodes {trainer.num_nodes} x "
                     f"trainer.devices {trainer.num_devices}; give sbatch --nodes and --ntasks-per-node to fit"
                 )
+            if trainer.num_nodes > 1:
+                choose_interface()
             # Its SIGTERM handler speaks to the other processes from within the handler, and ends a training that nobody
             # saved (as in Lightning issue 21406); ours are those of timecat.cluster.stop.
             trainer._signal_connector.register_signal_handlers = lambda: None
