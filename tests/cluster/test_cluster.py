@@ -8,83 +8,17 @@ import os
 import random
 import re
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 
-from tests.support.private_slurm import PrivateSlurm, missing_programs
-from tests.support.processes import snapshots, wait_until
-from tests.support.small_study import ONE_CYCLE, SCHEDULE_FREE, write_probe, write_study
+from tests.support.on_cluster import OnCluster, study
+from tests.support.processes import snapshots
+from tests.support.small_study import ONE_CYCLE, SCHEDULE_FREE
 from timecat.study.study import Study
 
 FOUR = {"cat4": {"members": 4, "steps": 600}}
-INSTALL = "apt-get install --no-install-recommends slurm-wlm munge"
-
-
-@pytest.fixture(scope="session")
-def cluster(tmp_path_factory):
-    if missing := missing_programs():
-        pytest.skip(f"NOT TESTED ON SLURM: {', '.join(missing)} missing; as root: {INSTALL}")
-    slurm = PrivateSlurm(tmp_path_factory.mktemp("slurm"))
-    # every task imports torch, which takes twice as long where Python may not keep its bytecode
-    slurm.environment |= {"OMP_NUM_THREADS": "1", "PYTHONPYCACHEPREFIX": str(Path("build/bytecode").absolute())}
-    slurm.environment.pop("PYTHONDONTWRITEBYTECODE", None)
-    try:
-        slurm.start()
-        yield slurm
-    finally:
-        slurm.stop()
-
-
-class OnCluster:
-    """A study and the commands on it, as a user on the login node gives them."""
-
-    def __init__(self, slurm: PrivateSlurm, config: str) -> None:
-        self.slurm, self.config = slurm, config
-        self.directory = Study.read([config]).directory.path
-
-    def command(self, *arguments: str) -> list[str]:
-        return [sys.executable, "-m", "timecat", arguments[0], "--config", self.config, *arguments[1:]]
-
-    def run(self, *arguments: str, status: int = 0) -> str:
-        ended = subprocess.run(
-            self.command(*arguments), env=self.slurm.environment, capture_output=True, text=True, timeout=60
-        )
-        assert ended.returncode == status, ended.stderr
-        return ended.stdout if status == 0 else ended.stderr
-
-    def launch(self, *arguments: str) -> dict[str, str]:
-        """Jobs by what they are, such as {'member 0': '7_0', 'probe digits': '8_0', 'report': '9'}."""
-        said = self.run("launch", "--cpus-per-task=1", *arguments)
-        found = re.findall(r"^(\d+(?:_\d+)?)  (member \d+|probe|report)", said, re.MULTILINE)
-        return {what: job for job, what in found}
-
-    def ended(self, job: str, seconds: float = 180) -> str:
-        """Wait for a job's end; its state."""
-        wait_until(lambda: self.state(job) not in ("PENDING", "RUNNING", "COMPLETING"), seconds, f"{job} goes on")
-        return self.state(job)
-
-    def state(self, job: str) -> str:
-        return self.slurm.job(job).get("JobState", "")
-
-    def log(self, name: str) -> str:
-        path = self.directory / "logs" / f"{name}.log"
-        return path.read_text() if path.exists() else ""
-
-
-def study(tmp_path: Path, digits: Path, name: str, model: dict, cats: dict, probe: bool = True, **settings) -> str:
-    """A config of a mixture of digits with a probe of digits."""
-    data = {"root": str(digits), "workers": 1}
-    digits_probe = write_probe(tmp_path / "digits.yaml", data, {"weight_decays": [1e-3]}, trainer={"max_epochs": 3})
-    probes, every_20_steps = (
-        [digits_probe] if probe else [],
-        {"val_check_interval": 20, "check_val_every_n_epoch": None},
-    )
-    mixture = {"digits": {"weight": 3}, "others": {"weight": 1, "train": "test.beton"}}
-    path, images = tmp_path / f"{name}.yaml", {"root": str(digits), "padding": 2, "mixture": mixture}
-    return write_study(path, images, model, cats, every_20_steps, probes=probes, **settings)
 
 
 @pytest.fixture(scope="session")
@@ -130,7 +64,8 @@ def test_members_share_no_directory_no_seed_and_no_order(whole):
 
 
 def test_what_the_dry_run_prints_is_accepted(cluster, tmp_path):
-    for arguments in ([], ["--nodes=2", "--devices=4", "--partition", "high", "-t", "0:30:00"]):
+    two_nodes = ["--nodes=2", "-G8", "--partition", "high", "-t", "0:30:00"]
+    for arguments in (["--throttle=2"], ["--gres=gpu:2", "--images-per-sec=2470", "--throttle=2"], two_nodes):
         on = OnCluster(cluster, "configs/cat5.yaml")
         printed = on.run("launch", "--dry-run", "--cpus-per-task=1", *arguments)
         scripts = dict(re.findall(r"^# ---- (\S+)\n(.*?)(?=^# ---- |\Z)", printed, re.MULTILINE | re.DOTALL))
@@ -158,6 +93,7 @@ def test_what_the_dry_run_prints_is_accepted(cluster, tmp_path):
         (["--time", "99:00:00"], ("SLURM refuses", "member.sbatch")),
         (["--arrray=3"], ("SLURM refuses", "arrray")),
         (["--array=3"], ("--array", "plan")),
+        (["--study.repetitions=201"], ("member 1,004", "MaxArraySize is 1,001", "study.repetitions")),
     ],
 )
 def test_a_launch_that_does_not_fit_is_refused_in_a_line(cluster, tmp_path, arguments, words):
