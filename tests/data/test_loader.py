@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
@@ -20,7 +21,8 @@ from torchvision.transforms.functional import InterpolationMode, normalize, resi
 from timecat.data import views
 from timecat.data.beton import JPEG, RAW, read_beton
 from timecat.data.datamodule import ImageData
-from timecat.data.loader import BetonLoader
+from timecat.data.kernel import kernel
+from timecat.data.loader import BATCHES_AHEAD, BetonLoader
 from timecat.data.write.beton_writer import BetonWriter
 from timecat.errors import UserError
 
@@ -435,6 +437,44 @@ def test_an_exception_while_loading_reaches_the_reader(jpegs, monkeypatch):
     next(reader)
     error = in_time(lambda: next(reader))
     assert isinstance(error, ZeroDivisionError) and threading.active_count() == before
+
+
+def test_batches_overlap_and_no_worker_waits_for_another(jpegs, monkeypatch):
+    """One image takes for ever: the other worker goes on with the rest of its batch, and with batches begun ahead."""
+    begun, seen, released = [], [], threading.Event()
+    boxes, fill = views.boxes, kernel().fill
+
+    def counted(*arguments):
+        begun.append(None)
+        return boxes(*arguments)
+
+    def slow_at_first(file, offsets, *rest):
+        if loader.beton.offsets[0] in offsets:
+            released.wait(20)
+        seen.extend(offsets.tolist())
+        fill(file, offsets, *rest)
+
+    monkeypatch.setattr("timecat.data.loader.PART", 1)  # an image a part
+    monkeypatch.setattr(views, "boxes", counted)
+    loader = make(jpegs, batch_size=6, view=views.EVAL_VIEWS["imagenet"], workers=2)
+    whole = by_sample(loader)
+    begun.clear()
+    monkeypatch.setattr(loader, "_see_all", slow_at_first)
+    reader = iter(loader)
+    first = threading.Thread(target=lambda: next(reader))
+    first.start()
+    for _ in range(200):
+        if len(seen) == 6 * (1 + BATCHES_AHEAD) - 1:
+            break
+        time.sleep(0.05)
+    assert sorted(seen) == sorted(loader.beton.offsets[1 : 6 * (1 + BATCHES_AHEAD)].tolist())
+    time.sleep(0.1)
+    assert len(begun) == 1 + BATCHES_AHEAD  # no more memory than that
+    released.set()
+    first.join()
+    assert loader.state_dict()["batches_done"] == 1
+    rest = [image.numpy().tobytes() for images, _, _ in reader for image in images]
+    assert rest == [whole[i] for i in range(6, 63)]
 
 
 def test_nothing_starts_before_the_first_batch(jpegs):

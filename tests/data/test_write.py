@@ -205,14 +205,6 @@ def test_kept_jpegs_are_bit_identical(folder, tmp_path):
     assert json.loads((tmp_path / "train.json").read_text())["kept_jpegs"] == 2
 
 
-def test_without_turbojpeg_no_jpeg_is_kept_unchecked(folder, tmp_path, monkeypatch):
-    monkeypatch.setattr("timecat.data.write.encode._turbojpeg", None)
-    with pytest.raises(UserError, match=r"libturbojpeg\.so\.0 is not there.*install it"):
-        write(str(folder), tmp_path / "jpeg", progress=False)
-    assert not (tmp_path / "jpeg").exists()
-    write(str(folder), tmp_path / "raw", storage="raw", progress=False)
-
-
 def test_small_images_are_raw_and_exact(tmp_path):
     source = tmp_path / "in"
     for name, width in (("edge", 64), ("over", 65)):

@@ -1,122 +1,71 @@
-"""FFCV's C functions (turbojpeg decode, OpenCV area resize) in one compiled kernel that every loader shares.
+"""What decodes and resizes: FFCV's compiled kernel, or the same two functions from wheels where FFCV is not built.
 
-The only file that reaches into FFCV, which pyproject.toml pins.
+A kernel is a module with three functions. `fill(file, offsets, sizes, modes, heights, widths, boxes, out, failed)`
+writes the view of each of n samples into `out`, uint8 (n, side, side, 3), and sets `failed[i]` to 1 where turbojpeg
+complains: `file` is the mapped file, read-only uint8, the others are rows of the index and of `views.boxes`.
+`see(image, box, out)` writes one view of uint8 (height, width, 3); `decode(data, pixels)` tells turbojpeg's complaint.
+All of them let other threads run.
 """
 
 import os
-import tempfile
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable
+from functools import cache
+from types import ModuleType
 
-import llvmlite.binding
-import numba
 import numpy as np
-import torch
-from numba import types
 from PIL import Image
 
-from timecat.data.beton import JPEG
+from timecat.errors import UserError
+from timecat.process import is_first_rank
+from timecat.terminal import say
 
-if not (os.access(Path(__file__).parent, os.W_OK) or os.access(os.path.expanduser("~"), os.W_OK)):
-    # numba keeps compiled code beside the source or in the home, and raises where it may write to neither
-    settings: Any = numba.config  # which numba fills by name
-    settings.CACHE_DIR = settings.CACHE_DIR or f"{tempfile.gettempdir()}/timecat-{os.getuid()}"
-
-_threads = torch.get_num_threads()
-import ffcv.libffcv  # noqa: E402 (1.0.2: the extension's C functions, by ctypes)
-
-torch.set_num_threads(_threads)  # importing ffcv sets it to 1 (ffcv/pipeline/compiler.py)
-
-HARMLESS = (
-    "extraneous bytes before marker",
-    "unknown JFIF revision",
-)  # libjpeg's warnings at which the pixels are whole
-
-_library = ffcv.libffcv.lib
-_library.tjGetErrorStr.restype = ffcv.libffcv.ctypes.c_char_p
-
-# Named symbols, not ctypes pointers: numba caches compiled code that calls a symbol and refuses to cache a pointer.
-for _name in ("imdecode", "resize"):
-    _address = ffcv.libffcv.ctypes.cast(getattr(ffcv.libffcv.lib, _name), ffcv.libffcv.c_void_p).value
-    llvmlite.binding.add_symbol(f"timecat_ffcv_{_name}", _address)
-_decode_jpeg = types.ExternalFunction(
-    "timecat_ffcv_imdecode",
-    types.int32(types.uintp, types.uint64, *[types.uint32] * 2, types.uintp, *[types.uint32] * 6, *[types.uint8] * 2),
-)
-_resize_area = types.ExternalFunction("timecat_ffcv_resize", types.void(*[types.int64] * 11))
+KERNEL = "TIMECAT_KERNEL"  # an environment variable, of this process and those that it starts: ffcv or cv2
+_HARMLESS = ("extraneous bytes before marker", "unknown JFIF revision")  # turbojpeg warns, and the pixels are whole
 
 
-# numba frees an array after its last use, and an address taken of it does not count as one: addresses are taken only in
-# functions that get the array from a caller, who still holds it. No 1-d uint8 array is written to: ffcv.Loader makes
-# numba take these for read-only in the whole process (ffcv/memory_managers/os_cache.py).
+@cache
+def kernel() -> ModuleType:
+    """FFCV's, or `cv2_kernel` where FFCV cannot be imported, which is said once; or what the environment names.
 
+    Both give the same pixels, so that neither a config nor a recipe knows of it.
 
-@numba.njit(nogil=True, cache=True)
-def _decode(data, image):
-    """Decode a JPEG's bytes into uint8 (height, width, 3); not 0 where turbojpeg has something to say."""
-    height, width, _ = image.shape
-    return _decode_jpeg(data.ctypes.data, data.size, height, width, image.ctypes.data, height, width, 0, 0, 1, 1, 0, 0)
-
-
-@numba.njit(nogil=True, cache=True)
-def _resize(image, top, bottom, left, right, out):
-    _resize_area(
-        *(0, image.ctypes.data, image.shape[0], image.shape[1], top, bottom, left, right),
-        *(out.ctypes.data, out.shape[0], out.shape[1]),
-    )
-
-
-@numba.njit(nogil=True, cache=True)
-def see(image, box, out):
-    """Write the box of an image, black where it reaches beyond, to uint8 (side, side, 3)."""
-    height, width, _ = image.shape
-    top, left, box_height, box_width, flip = box
-    bottom, right = top + box_height, left + box_width
-    if top < 0 or left < 0 or bottom > height or right > width:
-        row0, row1, column0, column1 = max(top, 0), min(bottom, height), max(left, 0), min(right, width)
-        padded = np.zeros((box_height, box_width, 3), np.uint8)
-        padded[row0 - top : row1 - top, column0 - left : column1 - left] = image[row0:row1, column0:column1]
-        _resize(padded, 0, box_height, 0, box_width, out)
-    else:
-        _resize(image, top, bottom, left, right, out)
-    if flip:
-        side = out.shape[1]
-        for row in range(side):
-            for column in range(side // 2):
-                for channel in range(3):
-                    kept = out[row, column, channel]
-                    out[row, column, channel] = out[row, side - 1 - column, channel]
-                    out[row, side - 1 - column, channel] = kept
-
-
-@numba.njit(nogil=True, cache=True)
-def fill(file, offsets, sizes, modes, heights, widths, boxes, out, failed):
-    """Write the view of each sample into `out`, uint8 (n, side, side, 3); `failed[i]` = 1 where turbojpeg complains.
-
-    `file` is the mapped file, read-only uint8; the other arrays are rows of the index and of `views.boxes`.
+    Raises:
+        UserError: the environment names another kernel, or FFCV where it cannot be imported.
     """
-    for i in range(len(offsets)):
-        data = file[offsets[i] : offsets[i] + sizes[i]]
-        if modes[i] == JPEG:
-            image = np.empty((heights[i], widths[i], 3), np.uint8)
-            if _decode(data, image) != 0:
-                failed[i] = 1
-                continue
-            see(image, boxes[i], out[i])
-        else:
-            see(data.reshape((heights[i], widths[i], 3)), boxes[i], out[i])
+    wanted = os.environ.get(KERNEL) or "auto"
+    if wanted not in ("auto", "ffcv", "cv2"):
+        raise UserError(f"{KERNEL}={wanted}: no such kernel; take ffcv or cv2, or unset it")
+    if wanted != "cv2":
+        try:
+            from timecat.data import ffcv_kernel
+
+            return ffcv_kernel
+        except (ImportError, OSError) as error:  # not built, or a library that it was built with is gone
+            if wanted == "ffcv":
+                raise UserError(f"{KERNEL}=ffcv: it cannot be imported ({error}); unset it, or install ffcv") from None
+            if is_first_rank():
+                say(f"ffcv cannot be imported ({error}): decoding by simplejpeg and cv2, which give the same pixels")
+        os.environ[KERNEL] = "cv2"  # the processes that this one starts need not find out, and say it, again
+    from timecat.data import cv2_kernel
+
+    return cv2_kernel
+
+
+def is_harmless(complaint: str) -> bool:
+    """Whether the pixels are whole in spite of what turbojpeg says of a JPEG."""
+    return any(harmless in complaint for harmless in _HARMLESS)
 
 
 def see_bicubic(image: np.ndarray, box: np.ndarray, out: np.ndarray) -> None:
-    """As `see`, by Pillow's bicubic resize."""
+    """As a kernel's `see`, by Pillow's bicubic resize, which is torchvision's."""
     top, left, box_height, box_width, flip = map(int, box)
     seen = Image.fromarray(image).crop((left, top, left + box_width, top + box_height))
     seen = seen.resize(out.shape[1::-1], Image.Resampling.BICUBIC)
     out[:] = np.asarray(seen)[:, ::-1] if flip else np.asarray(seen)
 
 
-def fill_bicubic(file, offsets, sizes, modes, heights, widths, boxes, out, failed) -> None:
-    """As `fill`, by Pillow's bicubic resize, which is torchvision's; without the GIL for the most part."""
+def fill_bicubic(fill: Callable[..., None], file, offsets, sizes, modes, heights, widths, boxes, out, failed) -> None:
+    """As a kernel's `fill`, which it decodes by, with Pillow's bicubic resize; without the GIL for the most part."""
     for i in range(len(offsets)):
         this = slice(i, i + 1)
         stored = np.empty((1, heights[i], widths[i], 3), np.uint8)
@@ -124,11 +73,3 @@ def fill_bicubic(file, offsets, sizes, modes, heights, widths, boxes, out, faile
         fill(file, offsets[this], sizes[this], modes[this], heights[this], widths[this], whole, stored, failed[this])
         if not failed[i]:
             see_bicubic(stored[0], boxes[i], out[i])
-
-
-def complaint(data: np.ndarray, pixels: np.ndarray) -> str | None:
-    """Decode a JPEG into uint8 (height, width, 3) and say what is wrong with it; None where the pixels are whole."""
-    height, width, _ = pixels.shape
-    code = ffcv.libffcv.imdecode(data, pixels, height, width, height, width)
-    why = _library.tjGetErrorStr().decode(errors="replace")  # of this thread's last call
-    return why if code and not any(harmless in why for harmless in HARMLESS) else None

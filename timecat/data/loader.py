@@ -3,25 +3,31 @@
 `ffcv.Loader` itself is not used: it cannot be resumed (a seed fixes the order but not the crops), an exception in its
 thread hangs the reader, an epoch left early leaks its thread and buffers, a corrupt JPEG passes as garbage, and each
 loader compiles anew. Here FFCV's kernels (see `kernel`) fill the boxes that `views` draws.
+
+A batch is cut into small parts, which the workers take one after the other. BATCHES_AHEAD batches are begun before they
+are asked for: a worker that finds no more parts of one goes on with the next.
 """
 
 import os
-import queue
-import threading
+from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from itertools import pairwise
-from typing import Any
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from itertools import islice, pairwise
 
 import numpy as np
 import torch
 
-from timecat.data import kernel, views
+from timecat.data import views
 from timecat.data.beton import Beton
+from timecat.data.kernel import fill_bicubic, is_harmless, kernel, see_bicubic
 from timecat.data.mixture import Mixture
 from timecat.errors import UserError
 
-BATCHES_AHEAD = 3
+BATCHES_AHEAD = 4
+PART = 1 << 20  # pixels: a worker takes about so many at once, 5 to 8 ms of JPEGs
+
+Batch = tuple[torch.Tensor, ...]
 
 
 class BetonLoader:
@@ -71,11 +77,16 @@ class BetonLoader:
         self.batch_size, self.seed, self.shuffle, self.drop_last = batch_size, seed, shuffle, drop_last
         self.batches_per_step, self.rank, self.world, self.pin = batches_per_step, rank, world, pin
         self.mixture = mixture
+        self._kernel = kernel()
+        self._see: Callable[..., None] = self._kernel.see
+        self._see_all: Callable[..., None] = self._kernel.fill
+        if view.interpolation == "bicubic":
+            self._see, self._see_all = see_bicubic, partial(fill_bicubic, self._kernel.fill)
         self.workers = max(1, min(workers, len(os.sched_getaffinity(0))))
         self.epoch = 0
         self.batches_done = 0
         self._resume_at = 0
-        self._running: _Prefetch | None = None
+        self._pool: ThreadPoolExecutor | None = None
         self._files = [np.memmap(each.path, np.uint8, mode="r") for each in beton.joined or (beton,)]
         self._starts = np.cumsum([0, *(len(each) for each in beton.joined)])  # of the files' samples
         if len(self) == 0:
@@ -147,78 +158,80 @@ class BetonLoader:
         order, draws = (each[:images].reshape(shape)[:, self.rank].ravel() for each in (order, draws))
         return order, draws
 
-    def __iter__(self) -> Iterator[tuple[torch.Tensor, ...]]:
+    def __iter__(self) -> Iterator[Batch]:
         start, self._resume_at = self._resume_at, 0
         return self._batches(start)
 
-    def _batches(self, start: int) -> Iterator[tuple[torch.Tensor, ...]]:
+    def _batches(self, start: int) -> Iterator[Batch]:
         self.close()
         (order, draws), epoch, size = self._visits(), self.epoch, self.batch_size
-        chunks = [(order[i : i + size], draws[i : i + size]) for i in range(start * size, len(order), size)]
         self.batches_done = start
-        running = self._running = _Prefetch(self, chunks, epoch)
+        pool = self._pool = ThreadPoolExecutor(self.workers)
+        ahead: deque[Future[tuple[Batch, list[Future[None]]]]] = deque()
+        todo = iter(range(start * size, len(order), size))
         try:
-            for batch in running:
+            while True:
+                for i in islice(todo, BATCHES_AHEAD + 1 - len(ahead)):
+                    this = slice(i, i + size)
+                    ahead.append(pool.submit(self._begin, order[this], draws[this], epoch, pool))
+                if not ahead:
+                    return
+                batch, parts = ahead.popleft().result()
+                for part in parts:
+                    part.result()
                 self.batches_done += 1
                 yield batch
         finally:
-            running.close()
+            pool.shutdown(cancel_futures=True)
 
     def close(self) -> None:
         """Stop the threads of an epoch that was left early; safe to call at any time."""
-        if self._running is not None:
-            self._running.close()
-            self._running = None
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+            self._pool = None
 
-    def read(
-        self,
-        indices: np.ndarray,
-        epoch: int,
-        pool: ThreadPoolExecutor | None = None,
-        draws: np.ndarray | None = None,
-    ) -> tuple[torch.Tensor, ...]:
-        """One batch of the given samples as they are seen in the given epoch.
+    def _begin(
+        self, indices: np.ndarray, draws: np.ndarray, epoch: int, pool: ThreadPoolExecutor
+    ) -> tuple[Batch, list[Future[None]]]:
+        """One batch of the given samples as they are seen in the given epoch; whole when its parts are done.
 
         Args:
-            draws: the number of each sample's draw of a random view, int64 (b,); the epoch by default.
+            draws: the number of each sample's draw of a random view, int64 (b,).
         """
-        beton = self.beton
+        beton, side = self.beton, self.side(epoch)
         heights, widths = beton.heights[indices], beton.widths[indices]
-        side = self.side(epoch)
-        random = views.uniform(self.seed, epoch if draws is None else draws, indices, views.DRAWS)
+        random = views.uniform(self.seed, draws, indices, views.DRAWS)
         boxes = views.boxes(self.view, heights, widths, side, random)
         images = torch.empty((len(indices), side, side, 3), dtype=torch.uint8, pin_memory=self.pin)
-        out, failed = images.numpy(), np.zeros(len(indices), np.int64)
-        rows = (beton.offsets[indices], beton.sizes[indices], beton.modes[indices], heights, widths, boxes, out, failed)
-        edges = np.linspace(0, len(indices), min(self.workers, len(indices)) + 1).astype(int)
-        parts = [slice(a, b) for a, b in pairwise(edges)]
-        if pool is None or len(parts) == 1:
-            self._fill(indices, rows)
-        else:
-            list(pool.map(lambda part: self._fill(indices[part], tuple(row[part] for row in rows)), parts))
-        for i in np.flatnonzero(failed):
-            self._decode_again(int(indices[i]), boxes[i], out[i])
+        out = images.numpy()
+        count = min(len(indices), -(-int(np.maximum(heights * widths, side * side).sum()) // PART))
+        edges = np.linspace(0, len(indices), count + 1).astype(int).tolist()
+        parts = [pool.submit(self._fill, indices[a:b], boxes[a:b], out[a:b]) for a, b in pairwise(edges)]
         of_samples = [beton.labels[indices], indices.copy()]
         if beton.groups is not None:
             of_samples.append(beton.groups[indices])
-        return images, *map(torch.from_numpy, of_samples)
+        return (images, *map(torch.from_numpy, of_samples)), parts
 
     def _file_of(self, indices: np.ndarray) -> np.ndarray:
         """The number of each sample's file, int64."""
         return np.searchsorted(self._starts[1:-1], indices, side="right")
 
-    def _fill(self, indices: np.ndarray, rows: tuple[Any, ...]) -> None:
-        """Write the view of each sample, whichever file it is in; rows as kernel.fill takes them, views of arrays."""
-        fill: Any = kernel.fill_bicubic if self.view.interpolation == "bicubic" else kernel.fill
+    def _fill(self, indices: np.ndarray, boxes: np.ndarray, out: np.ndarray) -> None:
+        """Write the view of each sample, whichever file it is in, to uint8 (n, side, side, 3)."""
+        beton, failed = self.beton, np.zeros(len(indices), np.int64)
+        index = beton.offsets, beton.sizes, beton.modes, beton.heights, beton.widths
+        rows = [*(each[indices] for each in index), boxes]
         if len(self._files) == 1:
-            return fill(self._files[0], *rows)
-        *given, out, failed = rows
-        of_file = self._file_of(indices)
-        for number, file in enumerate(self._files):
-            mine = np.flatnonzero(of_file == number)
-            seen, bad = np.empty_like(out[mine]), np.zeros(len(mine), np.int64)
-            fill(file, *(row[mine] for row in given), seen, bad)
-            out[mine], failed[mine] = seen, bad
+            self._see_all(self._files[0], *rows, out, failed)
+        else:
+            of_file = self._file_of(indices)
+            for number in np.unique(of_file):
+                mine = np.flatnonzero(of_file == number)
+                seen, bad = np.empty_like(out[mine]), np.zeros(len(mine), np.int64)
+                self._see_all(self._files[number], *(row[mine] for row in rows), seen, bad)
+                out[mine], failed[mine] = seen, bad
+        for i in np.flatnonzero(failed):
+            self._decode_again(int(indices[i]), boxes[i], out[i])
 
     def _decode_again(self, index: int, box: np.ndarray, out: np.ndarray) -> None:
         """Ask turbojpeg what was wrong with a JPEG; `timecat write` stores none of these, other writers may."""
@@ -227,56 +240,9 @@ class BetonLoader:
         number = int(self._file_of(np.array([index]))[0])
         source = np.array(self._files[number][start : start + size])
         pixels = np.empty((height, width, 3), np.uint8)
-        why = kernel.complaint(source, pixels)
-        if why is not None:
+        why = self._kernel.decode(source, pixels)
+        if why and not is_harmless(why):
             path, place = (self.beton.joined or (self.beton,))[number].path, index - int(self._starts[number])
             raise UserError(f"{path}: image {place} is broken ({why}); write the file again with `timecat write`")
         pixels.setflags(write=False)
-        (kernel.see_bicubic if self.view.interpolation == "bicubic" else kernel.see)(pixels, box, out)
-
-
-class _Prefetch:
-    """A thread that reads batches ahead; its exceptions come out of `next`, and `close` always ends it."""
-
-    def __init__(self, loader: BetonLoader, chunks: list[tuple[np.ndarray, np.ndarray]], epoch: int) -> None:
-        self._queue: queue.Queue[Any] = queue.Queue(BATCHES_AHEAD)
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, args=(loader, chunks, epoch), daemon=True)
-        self._thread.start()
-
-    def _run(self, loader: BetonLoader, chunks: list[tuple[np.ndarray, np.ndarray]], epoch: int) -> None:
-        try:
-            with ThreadPoolExecutor(loader.workers) as pool:
-                for chunk, draws in chunks:
-                    if not self._put(loader.read(chunk, epoch, pool, draws)):
-                        return
-            self._put(None)
-        except BaseException as error:
-            self._put(error)
-
-    def _put(self, item: Any) -> bool:
-        while not self._stop.is_set():
-            try:
-                self._queue.put(item, timeout=0.1)
-                return True
-            except queue.Full:
-                pass
-        return False
-
-    def __iter__(self) -> Iterator[tuple[torch.Tensor, ...]]:
-        while True:
-            try:
-                item = self._queue.get(timeout=1.0)
-            except queue.Empty:
-                if self._thread.is_alive():
-                    continue
-                raise RuntimeError("the loading thread died") from None
-            if item is None:
-                return
-            if isinstance(item, BaseException):
-                raise item
-            yield item
-
-    def close(self) -> None:
-        self._stop.set()
-        self._thread.join()
+        self._see(pixels, box, out)

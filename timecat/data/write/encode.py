@@ -1,29 +1,15 @@
 """One image as `timecat write` stores it: its own bytes where it is a JPEG that needs no change, else upright RGB."""
 
-import ctypes
 import hashlib
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+import simplejpeg
 from PIL import Image, UnidentifiedImageError
 
 from timecat.data.beton import JPEG, MAX_PAGE_SIZE, MAX_SIDE, RAW
-from timecat.errors import UserError
-
-_turbojpeg: Any = None
-try:
-    _turbojpeg = ctypes.CDLL("libturbojpeg.so.0")  # what FFCV links to
-    _turbojpeg.tjInitDecompress.restype = ctypes.c_void_p
-    _turbojpeg.tjDestroy.argtypes = [ctypes.c_void_p]
-    _turbojpeg.tjDecompress2.argtypes = [
-        *(ctypes.c_void_p, ctypes.c_char_p, ctypes.c_ulong, ctypes.c_char_p),
-        *(ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_int),
-    ]
-except OSError:
-    pass  # see require_turbojpeg
 
 RAW_SIDE = 64  # pixels: storage "auto" keeps images up to this side raw
 _ORIENTATION = 0x0112  # EXIF
@@ -123,28 +109,12 @@ def encode(item: Path | np.ndarray, settings: Settings, index: int) -> Encoded:
     return Encoded(JPEG, image.height, image.width, stream.getvalue(), False)
 
 
-def require_turbojpeg() -> None:
-    """Refuse to store JPEGs on a machine where they cannot be looked at.
-
-    Raises:
-        UserError: the decoder that training uses is not there.
-    """
-    if _turbojpeg is None:
-        raise UserError(
-            "libturbojpeg.so.0 is not there, so no JPEG can be checked as training decodes it; install it (Debian: "
-            "libturbojpeg0), or give --storage raw"
-        )
-
-
 def _turbojpeg_is_content(source: bytes, width: int, height: int) -> bool:
     """Whether the decoder that training uses finds nothing to say; Pillow hides libjpeg's warnings of lost data."""
-    handle = _turbojpeg.tjInitDecompress()
-    pixels = ctypes.create_string_buffer(width * height * 3)
-    rgb, fast_dct = 0, 2048
     try:
-        return not _turbojpeg.tjDecompress2(handle, source, len(source), pixels, width, 0, height, rgb, fast_dct)
-    finally:
-        _turbojpeg.tjDestroy(handle)
+        return simplejpeg.decode_jpeg(source, fastdct=True).shape == (height, width, 3)
+    except ValueError:
+        return False
 
 
 def _orientation(image: Image.Image) -> int:

@@ -23,7 +23,7 @@ from timecat.data.sources.groups import with_groups
 from timecat.data.sources.images import Split
 from timecat.data.sources.inat2018 import INAT2018
 from timecat.data.sources.open_source import directory_of, open_source
-from timecat.data.write.encode import Encoded, Settings, encode, require_turbojpeg
+from timecat.data.write.encode import Encoded, Settings, encode
 from timecat.data.write.partial import Partial, clear
 from timecat.errors import UserError
 from timecat.progress_bar import bar
@@ -104,8 +104,6 @@ def write(
             report(f"{split.name}.beton is up to date")
         else:
             todo.append(split)
-    if storage != "raw" and any(split.files for split in todo):
-        require_turbojpeg()
     try:
         out.mkdir(parents=True, exist_ok=True)
         with warnings.catch_warnings(), ExitStack() as held:
