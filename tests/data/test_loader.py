@@ -477,6 +477,26 @@ def test_batches_overlap_and_no_worker_waits_for_another(jpegs, monkeypatch):
     assert rest == [whole[i] for i in range(6, 63)]
 
 
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_the_bytes_of_what_comes_are_asked_for_once(jpegs, monkeypatch, shuffle):
+    """Before the first batch is done, those of all that are begun; neighbours at once, in pieces of ADVICE bytes."""
+    asked: list[tuple[int, int]] = []
+    monkeypatch.setattr(os, "posix_fadvise", lambda _, start, size, advice: asked.append((start, start + size)))
+    for name, value in (("SMALL", 1), ("ADVICE", 30_000)):
+        monkeypatch.setattr(f"timecat.data.loader.{name}", value)
+    loader = make(jpegs, batch_size=5, shuffle=shuffle)
+    reader = iter(loader)
+    next(reader)
+    samples, beton = loader.order()[: 5 * (1 + BATCHES_AHEAD)], loader.beton
+    loader._pools[0].submit(int).result(10)  # what was to begin has begun
+    loader.close()
+    wanted = [np.arange(beton.offsets[i], beton.offsets[i] + beton.sizes[i]) for i in samples]
+    found = np.concatenate([np.arange(*piece) for piece in asked])
+    assert np.array_equal(np.sort(found), np.sort(np.concatenate(wanted)))
+    assert max(end - start for start, end in asked) <= 30_000
+    assert shuffle or len(asked) < 20  # of 25 images, in five batches
+
+
 def test_nothing_starts_before_the_first_batch(jpegs):
     before = threading.active_count()
     loader = train(jpegs, batch_size=7)

@@ -4,11 +4,12 @@
 thread hangs the reader, an epoch left early leaks its thread and buffers, a corrupt JPEG passes as garbage, and each
 loader compiles anew. Here FFCV's kernels (see `kernel`) fill the boxes that `views` draws.
 
-A batch is cut into small parts, which the workers take one after the other. BATCHES_AHEAD batches are begun before they
-are asked for: a worker that finds no more parts of one goes on with the next.
+One thread begins BATCHES_AHEAD batches before they are asked for: it asks the disk for their bytes, draws boxes, and
+cuts them into small parts. The workers take these one after the other, so that none waits for another at a batch's end.
 """
 
 import os
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -26,6 +27,8 @@ from timecat.errors import UserError
 
 BATCHES_AHEAD = 4
 PART = 1 << 20  # pixels: a worker takes about so many at once, 5 to 8 ms of JPEGs
+SMALL = 1 << 14  # bytes: images below it come with their neighbours, which Linux reads around each page
+ADVICE = 1 << 17  # bytes: what Linux reads of one advice at least, whatever the disk (its read_ahead_kb)
 
 Batch = tuple[torch.Tensor, ...]
 
@@ -86,8 +89,11 @@ class BetonLoader:
         self.epoch = 0
         self.batches_done = 0
         self._resume_at = 0
-        self._pool: ThreadPoolExecutor | None = None
+        self._pools: tuple[ThreadPoolExecutor, ...] = ()
         self._files = [np.memmap(each.path, np.uint8, mode="r") for each in beton.joined or (beton,)]
+        self._descriptors = [os.open(each.path, os.O_RDONLY) for each in beton.joined or (beton,)]
+        for descriptor in self._descriptors:
+            weakref.finalize(self, os.close, descriptor)
         self._starts = np.cumsum([0, *(len(each) for each in beton.joined)])  # of the files' samples
         if len(self) == 0:
             raise UserError(
@@ -166,14 +172,14 @@ class BetonLoader:
         self.close()
         (order, draws), epoch, size = self._visits(), self.epoch, self.batch_size
         self.batches_done = start
-        pool = self._pool = ThreadPoolExecutor(self.workers)
+        begins, pool = self._pools = ThreadPoolExecutor(1), ThreadPoolExecutor(self.workers)
         ahead: deque[Future[tuple[Batch, list[Future[None]]]]] = deque()
         todo = iter(range(start * size, len(order), size))
         try:
             while True:
                 for i in islice(todo, BATCHES_AHEAD + 1 - len(ahead)):
                     this = slice(i, i + size)
-                    ahead.append(pool.submit(self._begin, order[this], draws[this], epoch, pool))
+                    ahead.append(begins.submit(self._begin, order[this], draws[this], epoch, pool))
                 if not ahead:
                     return
                 batch, parts = ahead.popleft().result()
@@ -182,13 +188,12 @@ class BetonLoader:
                 self.batches_done += 1
                 yield batch
         finally:
-            pool.shutdown(cancel_futures=True)
+            _shut(begins, pool)
 
     def close(self) -> None:
         """Stop the threads of an epoch that was left early; safe to call at any time."""
-        if self._pool is not None:
-            self._pool.shutdown(cancel_futures=True)
-            self._pool = None
+        _shut(*self._pools)
+        self._pools = ()
 
     def _begin(
         self, indices: np.ndarray, draws: np.ndarray, epoch: int, pool: ThreadPoolExecutor
@@ -198,6 +203,7 @@ class BetonLoader:
         Args:
             draws: the number of each sample's draw of a random view, int64 (b,).
         """
+        self._read_ahead(indices)
         beton, side = self.beton, self.side(epoch)
         heights, widths = beton.heights[indices], beton.widths[indices]
         random = views.uniform(self.seed, draws, indices, views.DRAWS)
@@ -211,6 +217,20 @@ class BetonLoader:
         if beton.groups is not None:
             of_samples.append(beton.groups[indices])
         return (images, *map(torch.from_numpy, of_samples)), parts
+
+    def _read_ahead(self, indices: np.ndarray) -> None:
+        """Ask the disk for the bytes of samples, neighbours together, so that no worker waits for page after page."""
+        if self.beton.sizes[indices].mean() < SMALL:
+            return
+        of_file = self._file_of(indices)
+        for number in np.unique(of_file):
+            mine = indices[of_file == number]
+            mine = mine[np.argsort(self.beton.offsets[mine])]
+            starts, ends = self.beton.offsets[mine], self.beton.offsets[mine] + self.beton.sizes[mine]
+            gaps = np.flatnonzero(starts[1:] > ends[:-1])
+            for start, end in zip(starts[[0, *(gaps + 1)]].tolist(), ends[[*gaps, -1]].tolist(), strict=True):
+                for at in range(start, end, ADVICE):
+                    os.posix_fadvise(self._descriptors[number], at, min(ADVICE, end - at), os.POSIX_FADV_WILLNEED)
 
     def _file_of(self, indices: np.ndarray) -> np.ndarray:
         """The number of each sample's file, int64."""
@@ -246,3 +266,8 @@ class BetonLoader:
             raise UserError(f"{path}: image {place} is broken ({why}); write the file again with `timecat write`")
         pixels.setflags(write=False)
         self._see(pixels, box, out)
+
+
+def _shut(*pools: ThreadPoolExecutor) -> None:
+    for pool in pools:
+        pool.shutdown(cancel_futures=True)
