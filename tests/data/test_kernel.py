@@ -1,0 +1,141 @@
+"""Two kernels, the same pixels and the same verdicts; and all of timecat where FFCV is not there."""
+
+import subprocess
+import sys
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.support.processes import snapshots
+from tests.support.small_study import ONE_CYCLE, write_probe, write_study
+from timecat.cli import main
+from timecat.data import cv2_kernel, ffcv_kernel, views
+from timecat.data.beton import JPEG, RAW, read_beton
+from timecat.data.kernel import is_harmless, kernel
+from timecat.data.loader import BetonLoader
+from timecat.data.write.beton_writer import BetonWriter
+from timecat.errors import UserError
+
+VIEWS = {
+    "resized": views.View("resized", flip=True),
+    "resized, small": views.View("resized", flip=True, scale=(0.001, 0.05)),
+    "shifted": views.View("shifted", flip=True, padding=6),
+    "center": views.View("center"),
+    "whole": views.View("whole"),
+    "bicubic": views.View("resized", flip=True, interpolation="bicubic"),
+}
+
+
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory) -> Path:
+    """72 crops of photographs, sides of 60 to 300 pixels: raw, and JPEGs of all kinds that cameras write."""
+    from sklearn.datasets import load_sample_image
+
+    photo, rng = load_sample_image("china.jpg"), np.random.default_rng(0)
+    path = tmp_path_factory.mktemp("mixed") / "train.beton"
+    with BetonWriter(path, 72) as writer:
+        for i in range(72):
+            height, width = rng.integers(60, 301, 2).tolist()
+            top, left = rng.integers(0, photo.shape[0] - height), rng.integers(0, photo.shape[1] - width)
+            pixels, stream = photo[top : top + height, left : left + width], BytesIO()
+            Image.fromarray(pixels).save(
+                stream, "JPEG", quality=(30, 75, 90, 100)[i % 4], subsampling=i % 3, progressive=i % 2 == 0
+            )
+            writer.add(
+                i,
+                0,
+                *((RAW, height, width, pixels.tobytes()) if i % 4 == 3 else (JPEG, height, width, stream.getvalue())),
+            )
+    return path
+
+
+@pytest.mark.parametrize("side", [17, 96, 224])
+@pytest.mark.parametrize("view", VIEWS)
+def test_both_kernels_give_the_same_pixels(mixed, monkeypatch, view, side):
+    beton, seen = read_beton(mixed), []
+    for module in (ffcv_kernel, cv2_kernel):
+        monkeypatch.setattr("timecat.data.loader.kernel", lambda module=module: module)
+        loader = BetonLoader(beton, np.arange(72), view=VIEWS[view], resolution=side, batch_size=72, seed=5, workers=2)
+        ((images, _, _),) = loader
+        seen.append(images.numpy())
+    assert seen[0].std() > 30
+    assert np.array_equal(*seen)
+
+
+DAMAGES = {
+    "whole": lambda b, middle: b,
+    "half of it": lambda b, middle: b[:middle],
+    "without its last bytes": lambda b, middle: b[:-10],
+    "zeros to the end": lambda b, middle: b[:middle] + bytes(len(b) - middle),
+    "zeros at the start": lambda b, middle: bytes(100) + b[100:],
+    "end marker in the middle": lambda b, middle: b[:middle] + b"\xff\xd9" + b[middle + 2 :],
+    "appended": lambda b, middle: b + b"appended by a camera",
+    "garbage before the end marker": lambda b, middle: b[:-2] + b"\x12\x34\x56\x78" * 9 + b[-2:],
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_both_kernels_tell_the_same_jpegs_from_broken_ones(mixed, damage):
+    beton, data = read_beton(mixed), mixed.read_bytes()
+    for i in (0, 2, 5):  # the last is not progressive: one that is may end anywhere
+        jpeg = data[beton.offsets[i] : beton.offsets[i] + beton.sizes[i]]
+        jpeg = np.frombuffer(DAMAGES[damage](jpeg, len(jpeg) // 2), np.uint8)
+        pixels = [np.zeros((beton.heights[i], beton.widths[i], 3), np.uint8) for _ in range(2)]
+        complaints = [module.decode(jpeg, out) for module, out in zip((ffcv_kernel, cv2_kernel), pixels, strict=True)]
+        assert bool(complaints[0]) == bool(complaints[1])
+        verdicts = [bool(complaint) and not is_harmless(complaint) for complaint in complaints]
+        assert verdicts[0] == verdicts[1] and (verdicts[0] or np.array_equal(*pixels)), complaints
+    assert verdicts[0] == (damage not in ("whole", "appended", "garbage before the end marker"))
+
+
+def test_a_jpeg_of_another_size_than_the_index_says_is_broken(mixed, tmp_path, monkeypatch):
+    beton, data = read_beton(mixed), mixed.read_bytes()
+    jpeg = data[beton.offsets[0] : beton.offsets[0] + beton.sizes[0]]
+    with BetonWriter(tmp_path / "wrong.beton", 1) as writer:
+        writer.add(0, 0, JPEG, beton.heights[0] - 1, beton.widths[0], jpeg)
+    monkeypatch.setattr("timecat.data.loader.kernel", lambda: cv2_kernel)
+    wrong = read_beton(tmp_path / "wrong.beton")
+    with pytest.raises(UserError, match=r"image 0 is broken \(it has \d+ x \d+ pixels, not"):
+        list(BetonLoader(wrong, np.arange(1), view=VIEWS["whole"], resolution=16, batch_size=1))
+
+
+@pytest.mark.parametrize(("named", "found"), [("", ffcv_kernel), ("ffcv", ffcv_kernel), ("cv2", cv2_kernel)])
+def test_the_environment_names_a_kernel(monkeypatch, capsys, named, found):
+    monkeypatch.setenv("TIMECAT_KERNEL", named)
+    assert kernel.__wrapped__() is found and capsys.readouterr().out == ""
+    monkeypatch.setenv("TIMECAT_KERNEL", "dali")
+    with pytest.raises(UserError, match=r"TIMECAT_KERNEL=dali.*ffcv or cv2"):
+        kernel.__wrapped__()
+
+
+def test_without_ffcv_everything_works_and_gives_the_same_weights(tmp_path, monkeypatch):
+    """Written, trained and probed by a process that can import neither FFCV nor numba; said in one line."""
+    configs = {}
+    for name in ("with", "without"):
+        (tmp_path / name).mkdir()
+        data = {"root": str(tmp_path / "data"), "train": "train.beton"}
+        probe = write_probe(tmp_path / name / "digits.yaml", data, {"weight_decays": [1e-3]}, trainer={"max_epochs": 2})
+        cats = {"cat1": {"members": 1, "steps": 4}}
+        configs[name] = write_study(tmp_path / name / "study.yaml", data, ONE_CYCLE, cats, probes=[probe])
+    commands = [
+        ["write", "digits", str(tmp_path / "data"), "--storage", "jpeg"],
+        ["fit", "--config", configs["without"], "--member", "0"],
+        ["probe", "--config", configs["without"]],
+    ]
+    script = (
+        "import sys\n"
+        "sys.modules['ffcv'] = sys.modules['numba'] = None\n"
+        "from timecat.cli import main\n"
+        f"sys.exit(max(main(command) for command in {commands}))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    lines = [line for line in done.stdout.splitlines() if "ffcv" in line]
+    assert len(lines) == 1 and "simplejpeg and cv2" in lines[0], done.stdout
+    assert "acc1" in (tmp_path / "without/runs/study/probe/digits/results.json").read_text()
+    assert main(["fit", "--config", configs["with"], "--member", "0"]) == 0
+    found = [snapshots(tmp_path / name / "runs") for name in configs]
+    assert len(found[0]) == 1 and found[0] == found[1]
