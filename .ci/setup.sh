@@ -4,8 +4,9 @@
 # setup.sh slurm          installs SLURM for the tests of the cluster (`make test`), where it may
 # setup.sh requirements   makes .venv without timecat itself: a layer of docker/Dockerfile
 #
-# What a package manager cannot know, and this script is for: FFCV comes as source only and wants
-# OpenCV and libjpeg-turbo from the system. PYTHON=... picks the Python.
+# What a package manager cannot know, and this script is for: FFCV comes as source only and wants a compiler, and
+# OpenCV and libjpeg-turbo from the system. Where these cannot be had it is left out, and simplejpeg and cv2, from
+# wheels, decode the same pixels. PYTHON=... picks the Python.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -13,6 +14,7 @@ venv=$PWD/.venv
 work=$PWD/build/setup # uv, where the machine has none, and the log
 log=$work/log
 stamp=$venv/timecat-setup
+without=$venv/timecat-without # the packages that a setup without FFCV, or without the demo's data, found missing
 fashion=/usr/share/datasets/fashion-mnist/train-images-idx3-ubyte.gz
 
 say() { echo "setup: $*"; }
@@ -47,6 +49,28 @@ have_data() { [ -e "$fashion" ] || ! command -v apt-get >/dev/null; } # no such 
 # Everything that a finished setup depends on; the folder too, as a venv cannot be moved.
 key() { { cat requirements.txt pyproject.toml .ci/setup.sh && pwd && "$venv/bin/python" -VV; } | sha256sum; }
 
+uv=uv
+uv_pinned=0.13.9
+if ! uv --version >/dev/null 2>&1; then uv=$work/uv/bin/uv; fi # a broken shim counts as none
+
+# By the names of Debian's and Ubuntu's packages.
+missing_packages() {
+    local python_package
+    python_package=$("$python" -c 'import sys; print("python%d.%d" % sys.version_info[:2])')
+    command -v g++ >/dev/null || echo g++
+    command -v pkg-config >/dev/null || echo pkg-config
+    "$python" -c 'import os, sysconfig as s; os.stat(s.get_path("include") + "/Python.h")' 2>/dev/null ||
+        echo "$python_package-dev"
+    [ "$uv" = uv ] || "$python" -c 'import ensurepip, venv' 2>/dev/null || echo "$python_package-venv"
+    # Not libopencv-dev: it brings two hundred packages, and FFCV uses these two modules.
+    pkg-config --exists opencv4 2>/dev/null || {
+        [ -e /usr/include/opencv4/opencv2/core.hpp ] || echo libopencv-core-dev
+        [ -e /usr/include/opencv4/opencv2/imgproc.hpp ] || echo libopencv-imgproc-dev
+    }
+    pkg-config --exists libturbojpeg 2>/dev/null || echo libturbojpeg0-dev
+    have_data || echo dataset-fashion-mnist
+}
+
 if [ "${1:-}" = slurm ]; then
     PATH=$PATH:/usr/sbin
     missing=0
@@ -69,7 +93,9 @@ if [ "${1:-}" = slurm ]; then
 fi
 
 if [ "${1:-}" != lock ] && [ -e "$stamp" ] && [ "$(cat "$stamp")" = "$(key 2>/dev/null)" ] &&
-    { [ -z "${PYTHON:-}" ] || same_python "$PYTHON" "$venv/bin/python"; } && kernels_load && have_data; then
+    { [ -z "${PYTHON:-}" ] || same_python "$PYTHON" "$venv/bin/python"; } &&
+    { { kernels_load && have_data; } ||
+        { [ -e "$without" ] && [ "$(cat "$without")" = "$(python=$venv/bin/python missing_packages)" ]; }; }; then
     exit 0
 fi
 
@@ -87,37 +113,25 @@ else
     [ -n "$python" ] || die "no Python 3.11, 3.12 or 3.13 found; name one: make setup PYTHON=/path/to/python3"
 fi
 
-# 2. What the machine must have, by the names of Debian's and Ubuntu's packages.
-uv=uv
-uv_pinned=0.13.9
-if ! uv --version >/dev/null 2>&1; then uv=$work/uv/bin/uv; fi # a broken shim counts as none
-
-missing_packages() {
-    local python_package
-    python_package=$("$python" -c 'import sys; print("python%d.%d" % sys.version_info[:2])')
-    command -v g++ >/dev/null || echo g++
-    command -v pkg-config >/dev/null || echo pkg-config
-    "$python" -c 'import os, sysconfig as s; os.stat(s.get_path("include") + "/Python.h")' 2>/dev/null ||
-        echo "$python_package-dev"
-    [ "$uv" = uv ] || "$python" -c 'import ensurepip, venv' 2>/dev/null || echo "$python_package-venv"
-    # Not libopencv-dev: it brings two hundred packages, and FFCV uses these two modules.
-    pkg-config --exists opencv4 2>/dev/null || {
-        [ -e /usr/include/opencv4/opencv2/core.hpp ] || echo libopencv-core-dev
-        [ -e /usr/include/opencv4/opencv2/imgproc.hpp ] || echo libopencv-imgproc-dev
-    }
-    pkg-config --exists libturbojpeg 2>/dev/null || echo libturbojpeg0-dev
-    have_data || echo dataset-fashion-mnist
+# 2. What the machine must have.
+ffcv=1 why=
+# go_on_without REMEDY: what is missing cannot be installed here; the end, where that is more than FFCV and the demo need.
+go_on_without() {
+    [ -z "${CI:-}" ] && [[ ${missing[*]} != *-venv* ]] || die "$1"
+    why="$1"
+    [ "${missing[*]}" = dataset-fashion-mnist ] || ffcv=0
 }
 
 mapfile -t missing < <(missing_packages)
-if [ ${#missing[@]} -gt 0 ]; then
-    command -v apt-get >/dev/null || die "install what Debian calls: ${missing[*]}; then run make setup again"
-    as_root=(env DEBIAN_FRONTEND=noninteractive)
-    if [ "$(id -u)" != 0 ]; then
-        sudo -n true 2>/dev/null ||
-            die "as root, run: apt-get update && apt-get install -y --no-install-recommends ${missing[*]}"
-        as_root=(sudo -n "${as_root[@]}")
-    fi
+as_root=(env DEBIAN_FRONTEND=noninteractive)
+if [ "$(id -u)" != 0 ]; then as_root=(sudo -n "${as_root[@]}"); fi
+if [ ${#missing[@]} -eq 0 ]; then
+    :
+elif ! command -v apt-get >/dev/null; then
+    go_on_without "install what Debian calls: ${missing[*]}"
+elif ! "${as_root[@]}" true 2>/dev/null; then
+    go_on_without "as root, run: apt-get update && apt-get install -y --no-install-recommends ${missing[*]}"
+else
     say "installing ${missing[*]}"
     install=("${as_root[@]}" apt-get install -y --no-install-recommends "${missing[@]}")
     # Package lists that are absent or out of date make the first try fail.
@@ -131,7 +145,7 @@ fi
 
 # opencv4.pc and opencv.hpp are only in libopencv-dev: the part of them that FFCV asks for, while it is built.
 # In a temporary folder because FFCV's setup.py splits pkg-config's answer at blanks.
-if ! pkg-config --exists opencv4; then
+if [ "$ffcv" = 1 ] && ! pkg-config --exists opencv4; then
     opencv=$(mktemp -d)
     trap 'rm -rf "$opencv"' EXIT
     mkdir "$opencv/opencv2"
@@ -163,10 +177,10 @@ fi
 if [ "${1:-}" = lock ]; then
     shift
     # ffcv asks for opencv-python, whose cv2 wants libGL, GLib and X11: a marker that is never true takes it out, and
-    # requirements.in puts in opencv-python-headless, the same cv2 without windows.
+    # pyproject.toml asks for opencv-python-headless, the same cv2 without windows.
     echo "opencv-python ; python_version < '0'" >"$work/overrides.txt"
     # One set of versions for every Python we support. The pins there are stay, unless --upgrade is given.
-    logged "resolving" "$uv" pip compile pyproject.toml requirements.in --group test --overrides "$work/overrides.txt" \
+    logged "resolving" "$uv" pip compile pyproject.toml --group test --overrides "$work/overrides.txt" \
         --python "$python" --universal --python-version 3.11 --fork-strategy fewest --generate-hashes \
         --no-emit-index-url --custom-compile-command "make lock" --output-file requirements.txt "$@"
     say "wrote requirements.txt"
@@ -183,13 +197,29 @@ say "$("$python" --version) in .venv: installing requirements.txt (at first 6 GB
 # The lock is a build constraint too, so that FFCV is built by the setuptools whose hash we know.
 # --compile-bytecode: else every process compiles what it imports, 8 s of it, where the environment forbids to keep it.
 sync=("$uv" pip sync --python "$venv/bin/python" --require-hashes --compile-bytecode
-    --build-constraints requirements.txt requirements.txt)
-logged "installing requirements.txt" "${sync[@]}"
-if ! kernels_load; then # uv's cache had a build against other libraries
-    logged "rebuilding ffcv" "${sync[@]}" --reinstall-package ffcv
-    kernels_load || die "ffcv's library does not load: $(ldd "$venv"/lib/python3*/site-packages/ffcv/_libffcv*.so 2>&1 | grep -m 1 'not found')"
+    --build-constraints requirements.txt)
+# with_ffcv: everything, and FFCV's library loads; uv's cache may have a build against other libraries.
+with_ffcv() {
+    "${sync[@]}" requirements.txt && { kernels_load || "${sync[@]}" requirements.txt --reinstall-package ffcv; } &&
+        { kernels_load || { echo "error: ffcv's library does not load" && false; }; }
+}
+rm -f "$without"
+if [ -n "${CI:-}" ]; then
+    logged "installing requirements.txt" with_ffcv
+elif [ "$ffcv" = 1 ] && ! with_ffcv >>"$log" 2>&1 </dev/null; then
+    ffcv=0 why="its build failed, log: ${log#"$PWD"/}"
+fi
+if [ "$ffcv" = 0 ]; then
+    awk '/^[^ ]/ { ours = !/^ffcv==/ } ours' requirements.txt >"$work/requirements.txt"
+    logged "installing requirements.txt" "${sync[@]}" "$work/requirements.txt"
 fi
 if [ "${1:-}" = requirements ]; then exit; fi
 logged "installing timecat" "$uv" pip install --python "$venv/bin/python" --no-deps --no-build-isolation --editable .
 key >"$stamp"
+if [ -n "$why" ]; then missing_packages >"$without"; fi
+if [ "$ffcv" = 0 ]; then
+    say "no ffcv ($why): simplejpeg and cv2 decode the same pixels"
+elif [ -n "$why" ]; then
+    say "no data for make demo ($why)"
+fi
 say "done in $((SECONDS - start)) s; to have timecat on your PATH: . .venv/bin/activate"
