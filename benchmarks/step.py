@@ -19,10 +19,9 @@ from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
-import numpy as np
 import torch
-from PIL import Image
 
+from benchmarks.photos import write_photos
 from timecat.cluster.stop import Stop
 from timecat.config.read import split_arguments
 from timecat.data.write.write import write
@@ -126,21 +125,6 @@ def loop_seconds(cli: StudyCLI, plan: MemberPlan, warmup: int, resident: bool) -
     return seconds
 
 
-def write_photos(directory: Path, count: int) -> Path:
-    """A training set of JPEGs, 500 x 375 pixels, quality 90, in two classes; returns the .beton."""
-    from sklearn.datasets import load_sample_image
-
-    rng = np.random.default_rng(0)
-    for name in ("china", "flower"):
-        photo = load_sample_image(f"{name}.jpg")
-        (directory / "photos" / name).mkdir(parents=True)
-        for i in range(count // 2):
-            top, left = rng.integers(0, photo.shape[0] - 375 + 1), rng.integers(0, photo.shape[1] - 500 + 1)
-            crop = Image.fromarray(photo[top : top + 375, left : left + 500])
-            crop.save(directory / "photos" / name / f"{i}.jpg", quality=90)
-    return write(str(directory / "photos"), directory / "written", progress=False)[0]
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
@@ -155,8 +139,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
         if options.photos:
-            overrides |= {"data.train": str(write_photos(directory, options.photos)), "data.train_images": None}
-            overrides |= {"data.val": None}
+            write_photos(directory / "photos", options.photos)
+            written = write(str(directory / "photos"), directory / "written", progress=False)[0]
+            overrides |= {"data.train": str(written), "data.train_images": None, "data.val": None}
         study = Study.read([options.config], overrides)
         first = study.members[0]
         model = replace(first.model, steps=options.steps)
