@@ -72,7 +72,7 @@ def probe_seconds(study: Study, path: str, refit: bool) -> tuple[float, float]:
     """Seconds of the features (0 where they are there) and of the heads: choosing, and training again."""
     probe = ProbeFile.read(path)
     probe = replace(probe, probe=replace(probe.probe, refit=refit))
-    cats = largest_first(study)
+    cats = largest_first(study, probe.name)
     store = FeatureStore(study, probe, ["cpu"])
     snapshots = {snapshot.name: snapshot for cat in cats for snapshot in cat.snapshots}
     start = time.perf_counter()
@@ -87,7 +87,7 @@ def probe_seconds(study: Study, path: str, refit: bool) -> tuple[float, float]:
 def plain_seconds(study: Study, path: str) -> float:
     """One head, chosen by its held-out epoch and trained again, in PyTorch's own words."""
     probe = ProbeFile.read(path)
-    cat, classes, lr = largest_first(study)[0], probe.model.num_classes, probe.model.lr
+    cat, classes, lr = largest_first(study, probe.name)[0], probe.model.num_classes, probe.model.lr
     total = probe.trainer.max_epochs or EPOCHS
     store = FeatureStore(study, probe, ["cpu"])
     start = time.perf_counter()

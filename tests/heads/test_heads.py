@@ -12,12 +12,14 @@ from timecat.config.data import DataConfig
 from timecat.config.member import MemberConfig
 from timecat.errors import UserError
 from timecat.features.matrix import FeatureMatrix
+from timecat.heads import cpu_loop
 from timecat.heads.lbfgs import Standardised, minimise
 from timecat.heads.linear_probe import initial_weight, learning_rate
 from timecat.heads.protocols import best
 from timecat.heads.scores import interval, scores
 from timecat.heads.sgd import Heads
 from timecat.heads.sweep import columns, groups, head_bytes
+from timecat.heads.update import compiled, update
 from timecat.study.plan import Alike, Cat, MemberPlan, SeededCat, Snapshot
 
 CPU = torch.device("cpu")
@@ -164,3 +166,62 @@ def test_of_equal_heads_the_later_epoch_and_the_stronger_decay_is_chosen():
     assert best(np.array([[1.0, 5.0, 5.0], [5.0, 4.0, 5.0], [nan, nan, nan]]), "cat1_0") == (1, 2)
     with pytest.raises(UserError, match="every head of cat1_0 diverged"):
         best(np.full((2, 3), nan), "cat1_0")
+
+
+def plain_step(cats, weight, velocity, gradient, bias, affine, rates, decays, factor):
+    """The update of each cat by torch.optim.SGD, and the affine part's gradient, in float64."""
+    start, of_affine = 0, torch.zeros_like(affine)
+    for index, width in enumerate(cats):
+        own = slice(start, start + width)
+        for head in range(len(weight)):
+            w = nn.Parameter(weight[head, :, own].clone())
+            rate, decay = float(rates[index, head]) * factor, float(decays[index, head])
+            sgd = torch.optim.SGD([w], rate, momentum=0.9, nesterov=True, weight_decay=decay)
+            sgd.state[w]["momentum_buffer"] = velocity[head, :, own].clone()
+            w.grad = gradient[head, :, own] * affine[0, head, :, own] + bias[index, head] * affine[1, head, :, own]
+            of_affine[0, head, 0, own] = (gradient[head, :, own] * w.detach()).sum(0)
+            of_affine[1, head, 0, own] = (bias[index, head] * w.detach()).sum(0)
+            sgd.step()
+            weight[head, :, own], velocity[head, :, own] = w.detach(), sgd.state[w]["momentum_buffer"]
+        start += width
+    return of_affine
+
+
+@pytest.mark.parametrize("way", ["loop", "loop of threads", "operations", "compiled", "cannot compile"])
+def test_every_way_to_update_heads_is_that_of_torch_sgd(way, monkeypatch, capsys):
+    """To float32's rounding, against float64; threads change no bit of it."""
+
+    def broken(*given):
+        raise RuntimeError("no C compiler")
+
+    widths, classes = [300, 7], 5
+    torch.manual_seed(0)
+    tensors = [torch.randn(3, classes, 307) for _ in range(3)]
+    bias, affine = torch.randn(2, 3, classes, 1), torch.randn(2, 3, 1, 307)
+    rates, decays = torch.rand(2, 3), torch.rand(2, 3) / 10
+    weight, velocity, gradient = (tensor.clone() for tensor in tensors)
+    of_affine = torch.empty_like(affine)
+    if way.startswith("loop"):
+        assert cpu_loop.HAS_LOOP
+        given = bias, affine, of_affine, rates, decays, 0.1, widths
+        cpu_loop.update_all(weight, velocity, gradient, *given)
+        if "threads" in way:
+            before = weight.clone(), velocity.clone(), of_affine.clone()
+            weight, velocity, gradient = (tensor.clone() for tensor in tensors)
+            monkeypatch.setattr(cpu_loop, "BY_THREADS", 0)
+            monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+            cpu_loop.update_all(weight, velocity, gradient, *given)
+            assert all(map(torch.equal, before, (weight, velocity, of_affine)))
+    else:
+        backend = {"compiled": "aot_eager", "cannot compile": broken}.get(way)
+        step = compiled(backend) if backend else update
+        for index, (own, rate) in enumerate(zip((slice(0, 300), slice(300, 307)), rates * -0.1, strict=True)):
+            views = (tensor[..., own] for tensor in (weight, velocity, gradient))
+            settings = rate[:, None, None], decays[index, :, None, None]
+            of_affine[..., own] = step(*views, bias[index], affine[..., own], *settings)
+        assert ("torch.compile failed" in capsys.readouterr().out) == (way == "cannot compile")
+    exact = [tensor.double() for tensor in (*tensors, bias, affine)]
+    of_exact = plain_step(widths, *exact, rates, decays, 0.1)
+    for found, expected in ((weight, exact[0]), (velocity, exact[1]), (of_affine, of_exact)):
+        torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=1e-5)
+    assert not torch.equal(weight, tensors[0])

@@ -1,7 +1,8 @@
 """Linear heads on stored features: all cats, weight decays and learning rates trained together, by the paper's SGD.
 
 What heads have in common is computed once: a batch is read once, and normalised once, since BatchNorm's statistics are
-those of the features and the same for every head. A cat's heads are then one matrix product with its columns.
+those of the features and the same for every head. A cat's heads are then one matrix product with its columns, and one
+update (`timecat.heads.update`).
 """
 
 from collections.abc import Sequence
@@ -11,21 +12,22 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from timecat.heads import cpu_loop
 from timecat.heads.linear_head import LinearHead
-from timecat.heads.linear_probe import MOMENTUM, initial_weight
-
-BATCH_NORM_EPS = 1e-5  # torch's
+from timecat.heads.linear_probe import BATCH_NORM_EPS, initial_weight
+from timecat.heads.update import compiled, nesterov, update
 
 
 class _Cat(NamedTuple):
     """One cat's share of the heads' tensors, as views of K heads on D features."""
 
     weight: Tensor  # (K, classes, D)
-    offset: Tensor  # the weight times BatchNorm's bias, feature by feature, before it is summed
-    gradient: Tensor  # of the weight
-    gain: Tensor  # BatchNorm's weight (K, 1, D)
-    shift: Tensor  # BatchNorm's bias (K, 1, D)
-    shift_gradient: Tensor
+    velocity: Tensor
+    gradient: Tensor
+    affine: Tensor  # BatchNorm's weight and bias (2, K, 1, D)
+    of_affine: Tensor  # their gradient
+    rate: Tensor  # (K, 1, 1)
+    decay: Tensor  # (K, 1, 1)
     parts: list[tuple[Tensor, Tensor, slice]]  # weight times gain, its gradient (K x classes, d), columns of the batch
 
 
@@ -65,8 +67,9 @@ class Heads:
         self.velocity = [torch.zeros_like(tensor) for tensor in (self.weight, self.affine, self.bias)]
         self._scaled, self._gradient = torch.empty_like(self.weight), torch.empty_like(self.weight)
         self._affine_gradient = torch.empty_like(self.affine)
+        rates, decays = (torch.from_numpy(v.astype(np.float32)).to(device) for v in (lrs, weight_decays))
         self._cats, start = [], 0
-        for cat, width in zip(cats, widths, strict=True):
+        for index, (cat, width) in enumerate(zip(cats, widths, strict=True)):
             own = slice(start, start + width)
             parts = []
             for part in cat:
@@ -74,14 +77,15 @@ class Heads:
                 flat = [tensor.view(rows, total)[:, start:stop] for tensor in (self._scaled, self._gradient)]
                 parts.append((*flat, part))
                 start = stop
-            weights = (tensor[:, :, own] for tensor in (self.weight, self._scaled, self._gradient))
-            gain, shift, gradient = (t[..., own] for t in (*self.affine, self._affine_gradient[1]))
-            self._cats.append(_Cat._make([*weights, gain, shift, gradient, parts]))
-        rates, decays = (torch.from_numpy(v.astype(np.float32)).to(device) for v in (lrs, weight_decays))
+            weights = (tensor[:, :, own] for tensor in (self.weight, self.velocity[0], self._gradient))
+            affine = (tensor[..., own] for tensor in (self.affine, self._affine_gradient))
+            steps = rates[index, :, None, None], decays[index, :, None, None]
+            self._cats.append(_Cat._make([*weights, *affine, *steps, parts]))
         repeats = torch.tensor(widths, device=device)
-        by_column = [values.repeat_interleave(repeats, 0).T[:, None, :].contiguous() for values in (rates, decays)]
-        self._decays = by_column[1], decays[:, :, None, None]
-        self._rates = by_column[0], by_column[0], rates[:, :, None, None]
+        self._rates = rates.repeat_interleave(repeats, 0).T[:, None, :].contiguous(), rates[:, :, None, None]
+        self._decays = decays[:, :, None, None]
+        self._settings, self._widths = (rates, decays), widths
+        self._by_loop = device.type == "cpu" and cpu_loop.HAS_LOOP
 
     def logits(self, features: Tensor) -> Tensor:
         """Logits (cats, K, classes, b) of float32 features (b, columns), by the running statistics."""
@@ -90,12 +94,10 @@ class Heads:
     def _logits(self, normalised: Tensor) -> Tensor:
         cats, count, classes = self.shape
         logits = normalised.new_empty(cats, count * classes, len(normalised))
-        torch.mul(self.weight, self.affine[1], out=self._scaled)
-        offsets = [cat.offset.sum(2, keepdim=True) for cat in self._cats]
-        offset = torch.stack(offsets).add_(self.bias).view(cats, count * classes, 1)
         torch.mul(self.weight, self.affine[0], out=self._scaled)
         for index, cat in enumerate(self._cats):
-            before = offset[index]
+            offset = torch.baddbmm(self.bias[index], cat.weight, cat.affine[1].transpose(1, 2))
+            before = offset.view(count * classes, 1)
             for scaled, _, columns in cat.parts:
                 before = torch.addmm(before, scaled, normalised[:, columns].T, out=logits[index])
         return logits.view(*self.shape, -1)
@@ -121,27 +123,30 @@ class Heads:
             rows = slope[index].view(count * classes, batch)
             for _, gradient, columns in cat.parts:
                 torch.mm(rows, normalised[:, columns], out=gradient)
-            torch.bmm(bias[index].transpose(1, 2), cat.weight, out=cat.shift_gradient)
-        torch.mul(self._gradient, self.weight, out=self._scaled)
-        torch.sum(self._scaled, 1, keepdim=True, out=self._affine_gradient[0])
-        self._gradient.mul_(self.affine[0])
-        for index, cat in enumerate(self._cats):
-            cat.gradient.addcmul_(bias[index], cat.shift)
-        self._gradient.addcmul_(self.weight, self._decays[0])
-        bias.addcmul_(self.bias, self._decays[1])
-        parameters, gradients = (self.weight, self.affine, self.bias), (self._gradient, self._affine_gradient, bias)
-        for parameter, gradient, velocity, rate in zip(parameters, gradients, self.velocity, self._rates, strict=True):
-            velocity.mul_(MOMENTUM).add_(gradient)
-            parameter.addcmul_(gradient.add_(velocity, alpha=MOMENTUM), rate, value=-factor)
+        self._step_weights(bias, factor)
+        bias.addcmul_(self.bias, self._decays)
+        small = (self.affine, self.bias), (self._affine_gradient, bias), self.velocity[1:], self._rates
+        for parameter, gradient, velocity, rate in zip(*small, strict=True):
+            nesterov(parameter, velocity, gradient, rate * -factor)
+
+    def _step_weights(self, bias: Tensor, factor: float) -> None:
+        if self._by_loop:
+            tensors = self.weight, self.velocity[0], self._gradient, bias, self.affine, self._affine_gradient
+            cpu_loop.update_all(*tensors, *self._settings, factor, self._widths)
+            return
+        quick = compiled() if self.weight.device.type == "cuda" else update
+        for of_cat, cat in zip(bias, self._cats, strict=True):
+            tensors = cat.weight, cat.velocity, cat.gradient, of_cat, cat.affine
+            cat.of_affine.copy_(quick(*tensors, cat.rate * -factor, cat.decay))
 
     def head(self, cat: int, setting: int) -> LinearHead:
         """One head as it is now, by the running statistics, on the CPU."""
         own = self._cats[cat]
         mean, variance = (torch.cat([v[part] for *_, part in own.parts]) for v in (self.mean, self.variance))
         weight = own.weight[setting]
-        bias = self.bias[cat, setting, :, 0] + (weight * own.shift[setting]).sum(1)
+        bias = self.bias[cat, setting, :, 0] + (weight * own.affine[1, setting]).sum(1)
         scale = (variance + BATCH_NORM_EPS).rsqrt()
-        return LinearHead(mean, scale, weight * own.gain[setting], bias).to(torch.device("cpu"))
+        return LinearHead(mean, scale, weight * own.affine[0, setting], bias).to(torch.device("cpu"))
 
     def state(self) -> list[Tensor]:
         """All that a next step depends on."""
