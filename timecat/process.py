@@ -1,6 +1,7 @@
 """What this process is: its cores, its rank among those that train a member, and the parent that it ends with."""
 
 import ctypes
+import math
 import os
 import signal
 import sys
@@ -88,3 +89,51 @@ def has_fast_bf16(cpuinfo: str | None = None) -> bool:
             return True
     words = set(cpuinfo.split())
     return bool(words & {"avx512bw", "bf16"})
+
+
+def free_memory(meminfo: str | None = None, cgroups: Path = Path("/sys/fs/cgroup"), own: str | None = None) -> int:
+    """Bytes that this process can still take: what the kernel says is available, within the limits of its cgroups.
+
+    Args:
+        meminfo: of /proc/meminfo.
+        cgroups: where cgroups lie, version 2, or version 1 below memory/.
+        own: of /proc/self/cgroup.
+    """
+    lines = dict(line.split(":", 1) for line in (meminfo or Path("/proc/meminfo").read_text()).splitlines())
+    free = int(lines["MemAvailable"].split()[0]) * 1024
+    for line in (Path("/proc/self/cgroup").read_text() if own is None else own).splitlines():
+        _, controllers, path = line.split(":", 2)
+        if controllers not in ("", "memory"):
+            continue
+        root = cgroups / controllers
+        names = (
+            ("memory.max", "memory.current") if not controllers else ("memory.limit_in_bytes", "memory.usage_in_bytes")
+        )
+        of = (root / path.lstrip("/"), *(root / path.lstrip("/")).parents)
+        for directory in (each for each in of if each.is_relative_to(root)):
+            limit, used = (_number(directory / name) for name in names)
+            cache = _number(directory / "memory.stat", "inactive_file") or 0  # given back where it is needed
+            if limit is not None and used is not None:
+                free = min(free, limit - used + cache)
+    return max(0, free)
+
+
+def _number(path: Path, key: str | None = None) -> int | None:
+    """The one in a file of a cgroup, or after a key there; None of `max`, or without it."""
+    try:
+        words = path.read_text().split()
+    except OSError:
+        return None
+    at = 0 if key is None else words.index(key) + 1 if key in words else len(words)
+    return int(words[at]) if at < len(words) and words[at].isdigit() else None
+
+
+def share_of_memory() -> float:
+    """Bytes that one stage may plan with on a CPU: half of `free_memory`, as files are cached in the same memory."""
+    return coarse(free_memory() / 2)
+
+
+def coarse(size: float) -> float:
+    """Bytes rounded down to three binary digits, so that what is planned does not change with each byte in use."""
+    step = 2.0 ** (math.floor(math.log2(max(1.0, size))) - 2)
+    return math.floor(size / step) * step

@@ -19,7 +19,7 @@ from timecat.heads.protocols import best
 from timecat.heads.scores import interval, scores
 from timecat.heads.sgd import Heads
 from timecat.heads.sweep import columns, groups, head_bytes
-from timecat.heads.update import compiled, update
+from timecat.heads.update import compiled_update, update
 from timecat.study.plan import Alike, Cat, MemberPlan, SeededCat, Snapshot
 
 CPU = torch.device("cpu")
@@ -61,9 +61,11 @@ def test_heads_trained_together_equal_modules_trained_alone(storage, room):
     batches = [
         (learning_rate(1.0, epoch, 6), rows) for epoch in range(6) for rows in torch.randperm(200)[:150].split(50)
     ]
-    for (factor, rows), values in zip(batches, matrix.batches([rows for _, rows in batches]), strict=True):
+    for (factor, rows), values in zip(
+        batches, matrix.batches(torch.cat([rows for _, rows in batches]), 50), strict=True
+    ):
         heads.step(values, labels[rows], factor)
-    (every,) = matrix.batches([torch.arange(200)])
+    (every,) = matrix.batches(torch.arange(200), 200)
     together = heads.logits(every)
     assert together.shape == (3, 3, 4, 200)
     for index, cat in enumerate(cats):
@@ -126,7 +128,7 @@ def test_the_optimum_is_that_of_scikit_learn(room):
         theirs.fit(scaler.transform(images[train].numpy())[:, kept], labels[train])
         assert optimum.slope < 1e-4
         both = [
-            (data.logits(optimum)(next(matrix.batches([torch.from_numpy(test)])))[0, 0].argmax(0).numpy()),
+            (data.logits(optimum)(next(matrix.batches(torch.from_numpy(test), 800)))[0, 0].argmax(0).numpy()),
             theirs.predict(scaler.transform(images[test].numpy())[:, kept]),
         ]
         ours, others = (100 * float((found == labels[test]).mean()) for found in both)
@@ -214,7 +216,7 @@ def test_every_way_to_update_heads_is_that_of_torch_sgd(way, monkeypatch, capsys
             assert all(map(torch.equal, before, (weight, velocity, of_affine)))
     else:
         backend = {"compiled": "aot_eager", "cannot compile": broken}.get(way)
-        step = compiled(backend) if backend else update
+        step = compiled_update(backend) if backend else update
         for index, (own, rate) in enumerate(zip((slice(0, 300), slice(300, 307)), rates * -0.1, strict=True)):
             views = (tensor[..., own] for tensor in (weight, velocity, gradient))
             settings = rate[:, None, None], decays[index, :, None, None]

@@ -15,7 +15,7 @@ import pytest
 import torch
 import yaml
 
-import timecat.features.extract
+import timecat.features.compute
 from tests.support.small_study import change, write_probe, write_study
 from timecat import files
 from timecat.cli import main
@@ -25,6 +25,7 @@ from timecat.data.write.beton_writer import BetonWriter
 from timecat.features.parts import images_of
 from timecat.members.checkpoint import save_snapshot
 from timecat.networks.backbone import Weights, load_backbone
+from timecat.networks.folded import folded
 from timecat.networks.resnet import ScaledResNet, resnet
 from timecat.study.study import Study
 
@@ -134,13 +135,13 @@ def test_each_image_goes_once_through_each_snapshot_in_each_view(tmp_path, digit
     """However many heads there are; and the backbones are afterwards what they were."""
     config = make_study(tmp_path, digits, views=views, weight_decays=[1e-4, 1e-3, 1e-2], lrs=[0.01, 0.1])
     change(tmp_path / "digits.yaml", "data", augment=bool(views))
-    networks, original = [], timecat.features.extract.load_backbone
+    networks, original = [], timecat.features.compute.load_backbone
 
     def load_backbone(weights, device):
         networks.append((weights, original(weights, device)))
         return networks[-1][1]
 
-    monkeypatch.setattr(timecat.features.extract, "load_backbone", load_backbone)
+    monkeypatch.setattr(timecat.features.compute, "load_backbone", load_backbone)
     assert main(["probe", "--config", str(config)]) == 0
     assert sum(forwards) == 4 * ((TRAIN * views + HELD_OUT if views else TRAIN) + TEST)
     assert len(networks) == 4 * (views + 2 if views else 2)
@@ -468,7 +469,7 @@ def test_backbones_in_bfloat16(probed, tmp_path, digits):
     assert main(["probe", "--config", str(config)]) == 0
     data = images_of(ProbeFile.read(str(tmp_path / "digits.yaml")))
     images, _, indices = next(iter(data.test_dataloader()))
-    network = load_backbone(Weights(tmp_path / "runs/s/member_0/snapshot_10.pt", 64), torch.device("cpu"))
+    network = folded(load_backbone(Weights(tmp_path / "runs/s/member_0/snapshot_10.pt", 64), torch.device("cpu")))
     with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
         expected = network.features(data.normalise(images)).float()
     features = [np.load(root / "runs/s/features/digits/test/member_0_10.npy") for root in (tmp_path, probed.parent)]

@@ -43,9 +43,14 @@ def default_slots(study: Study) -> int:
     return max(1, torch.cuda.device_count() // study.trainer.devices_per_member)
 
 
+def has_gpus(accelerator: str) -> bool:
+    """Whether this machine has GPUs and a config's trainer.accelerator uses them."""
+    return accelerator in ("auto", "gpu", "cuda") and Path("/dev/nvidia0").exists()
+
+
 def trains_on_gpus(study: Study) -> bool:
     """Whether this machine has GPUs and the study uses them."""
-    return study.trainer.accelerator in ("auto", "gpu", "cuda") and Path("/dev/nvidia0").exists()
+    return has_gpus(study.trainer.accelerator)
 
 
 def say_of_slow_bf16(study: Study) -> None:

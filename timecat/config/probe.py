@@ -8,7 +8,7 @@ from timecat.errors import UserError
 
 Solver = Literal["sgd", "lbfgs"]
 Storage = Literal["float16", "bfloat16", "float32"]
-Precision = Literal["float32", "bfloat16"]
+Precision = Literal["auto", "float32", "tf32", "bfloat16"]
 
 EPOCHS = 28  # of a head in arXiv 2506.18221
 BYTES: dict[Storage, int] = {"float16": 2, "bfloat16": 2, "float32": 4}
@@ -26,13 +26,15 @@ class ProbeConfig:
         refit: train again on all of the training set with what was chosen.
         views: augmented views of each training image, taken in turn by the epochs; 0 trains on the evaluation view.
         storage: type of the stored features.
-        precision: type that the frozen backbones compute in.
-        compile: torch.compile the backbones.
+        precision: type that the frozen backbones compute in: `float32` is IEEE's, `tf32` a CUDA device's products of 10
+            bits, `auto` bfloat16 on CUDA and float32 on a CPU. Where it is not float32, heads by SGD multiply in TF32.
+        compile: torch.compile the backbones; where not given, with `auto` on CUDA.
         logits: keep each chosen head, float32, and its logits of the test images, float16, so that a test set that is
             added later is read without training again. They take 4 x classes x features and 2 x classes x test images
             bytes a cat and repetition: for iNat18's 8,142 classes and 24,426 images 0.33 GB at 10,240 features, 0.4 GB.
         memory_gb: of the device, for heads and features; heads that do not fit train in several passes, features that
-            do not fit are read from their files batch by batch.
+            do not fit are read from their files batch by batch. Where not given, 0.85 of what is free on a CUDA device,
+            half of what is free on a CPU.
     """
 
     weight_decays: list[NonNegativeFloat] = field(default_factory=lambda: [1e-4])
@@ -41,10 +43,10 @@ class ProbeConfig:
     refit: bool = True
     views: NonNegativeInt = 0
     storage: Storage = "float16"
-    precision: Precision = "float32"
-    compile: bool = False
+    precision: Precision = "auto"
+    compile: bool | None = None
     logits: bool = True
-    memory_gb: PositiveFloat = 8.0
+    memory_gb: PositiveFloat | None = None
 
     def __post_init__(self) -> None:
         for key, values in (("weight_decays", self.weight_decays), ("lrs", self.lrs)):

@@ -12,6 +12,7 @@ from timecat.data.beton import Beton, read_beton
 from timecat.data.global_batch import batches_per_step, images_at_once
 from timecat.data.loader import BetonLoader
 from timecat.data.mixture import Mixture, read_mixture
+from timecat.data.order import Order, permuted
 from timecat.data.split import SPLIT_SEED, stratified_split
 from timecat.data.views import MEAN_AND_STD, NORMALISATIONS, eval_view, train_view
 from timecat.errors import UserError
@@ -36,6 +37,7 @@ class ImageData(L.LightningDataModule):
         self.eval_view, self.train_view = eval_view(self.config), train_view(self.config)
         mean, std = MEAN_AND_STD[self.config.normalisation or NORMALISATIONS[self.config.view]]
         self.mean, self.std = torch.tensor(mean) * 255, torch.tensor(std) * 255
+        self.ordered: Order = permuted  # a training epoch's images
         self._betons: dict[str, Beton] = {}
         self._mixture: Mixture | None = None
         self._split: tuple[np.ndarray, np.ndarray] | None = None
@@ -169,6 +171,7 @@ class ImageData(L.LightningDataModule):
             batches_per_step=self.accumulated(world),
             seed=seed,
             shuffle=True,
+            ordered=self.ordered,
             drop_last=True,
             **self._devices(),
         )

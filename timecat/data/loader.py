@@ -23,6 +23,7 @@ from timecat.data import views
 from timecat.data.beton import Beton
 from timecat.data.kernel import fill_bicubic, is_harmless, kernel, see_bicubic
 from timecat.data.mixture import Mixture
+from timecat.data.order import Order, permuted
 from timecat.errors import UserError
 
 BATCHES_AHEAD = 4
@@ -49,6 +50,7 @@ class BetonLoader:
         batch_size: images of one batch on this rank.
         seed: of order and boxes; members of an ensemble differ by it.
         shuffle: visit in an order that is a function of (seed, epoch); else in the order of `indices`.
+        ordered: that function.
         drop_last: only whole batches over all ranks (training); else each rank visits its share, no sample twice.
         mixture: components of `indices` that an epoch draws from in their shares, with drop_last.
         batches_per_step: of accumulated gradients; with drop_last, an epoch has whole steps only.
@@ -67,6 +69,7 @@ class BetonLoader:
         batch_size: int,
         seed: int = 0,
         shuffle: bool = False,
+        ordered: Order = permuted,
         drop_last: bool = False,
         mixture: Mixture | None = None,
         batches_per_step: int = 1,
@@ -79,7 +82,7 @@ class BetonLoader:
         self.side = resolution if callable(resolution) else lambda epoch: resolution
         self.batch_size, self.seed, self.shuffle, self.drop_last = batch_size, seed, shuffle, drop_last
         self.batches_per_step, self.rank, self.world, self.pin = batches_per_step, rank, world, pin
-        self.mixture = mixture
+        self.mixture, self.ordered = mixture, ordered
         self._kernel = kernel()
         self._see: Callable[..., None] = self._kernel.see
         self._see_all: Callable[..., None] = self._kernel.fill
@@ -157,7 +160,7 @@ class BetonLoader:
         else:
             order, draws = self.indices, np.full(len(self.indices), self.epoch)
             if self.shuffle:
-                order = np.random.default_rng([self.seed, self.epoch]).permutation(order)
+                order = self.ordered(order, self.seed, self.epoch)
         if not self.drop_last:
             return order[self.rank :: self.world], draws[self.rank :: self.world]
         shape = -1, self.world, self.batch_size

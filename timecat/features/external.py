@@ -15,7 +15,7 @@ from timecat.features.arrays import open_features, open_whole_numbers
 from timecat.features.blocks import Block, ExternalCat
 from timecat.study.directory import Protocol, StudyDirectory, read_record
 from timecat.study.protocols import BEFORE
-from timecat.study.results import CatResult, Results, head_settings
+from timecat.study.results import CatResult, Results, head_settings, order_before
 
 
 class ExternalFeatures:
@@ -152,7 +152,7 @@ class ExternalFeatures:
             return None
         heads, labels = head_settings(self.probe, protocol), self.label_hashes()
         before = stored.get("images", {}).get("labels", {})
-        if {**heads, **BEFORE, **stored["settings"]} != heads:
+        if {**heads, **BEFORE, **order_before(stored["train_images"]), **stored["settings"]} != heads:
             return None
         if any(digest not in (None, before.get(split)) for split, digest in labels.items()):
             return None

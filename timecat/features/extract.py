@@ -12,8 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -22,14 +21,15 @@ from torch import Tensor
 
 from timecat.cluster.stop import deaf_children
 from timecat.config.files import ProbeFile
-from timecat.config.probe import ProbeConfig
-from timecat.data.datamodule import ImageData
 from timecat.errors import UserError
+from timecat.features.compute import Work, compute
 from timecat.features.file import FeatureFile
+from timecat.features.memory import device_room
 from timecat.features.parts import Part, images_of, parts
+from timecat.features.precision import resolved
 from timecat.features.projection import Projected, Projections
 from timecat.features.soup import make_soup
-from timecat.networks.backbone import Weights, load_backbone
+from timecat.networks.backbone import Weights
 from timecat.process import PARENT, compute_threads, die_with_parent
 from timecat.progress_bar import bar
 from timecat.study.directory import Protocol
@@ -37,19 +37,6 @@ from timecat.study.plan import Snapshot
 from timecat.study.protocols import as_seen_by
 from timecat.study.study import Study
 from timecat.terminal import say
-
-
-@dataclass
-class Work:
-    """Shards to compute on one device: that of process `rank`."""
-
-    rank: int
-    part: Part
-    snapshots: tuple[Weights, ...]
-    arrays: tuple[FeatureFile, ...]
-    shards: list[int]
-    device: str
-    config: ProbeConfig
 
 
 class FeatureStore:
@@ -61,15 +48,18 @@ class FeatureStore:
         protocol: whose normalisation of the images it is.
 
     Attributes:
-        probe: as the protocol sees it.
+        probe: as the protocol sees it, with what `auto` is on the devices.
+
+    Raises:
+        UserError: the devices do not compute in the probe's precision.
     """
 
     def __init__(self, study: Study, probe: ProbeFile, devices: list[str], protocol: Protocol = "heldout") -> None:
-        self.study, self.probe, self.name, self.config = study, as_seen_by(protocol, probe), probe.name, probe.probe
+        seen = as_seen_by(protocol, probe)
+        self._protocol: Protocol = "heldout" if seen == probe else protocol  # files are shared where all is the same
+        self.config = resolved(probe.probe, devices)
+        self.study, self.probe, self.name = study, replace(seen, probe=self.config), probe.name
         self.data, self.devices = images_of(self.probe), devices
-        self._protocol: Protocol = (
-            "heldout" if self.probe == probe else protocol
-        )  # files are shared where all is the same
         self.parts = parts(self.data, self.config.views)
         self._projections = Projections(self)
         self._keys = {part.name: self._key_of(part) for part in self.parts.values()}
@@ -104,10 +94,12 @@ class FeatureStore:
         return {"groups": beton.groups[part.indices], "group_names": np.array(beton.group_names)}
 
     def key(self, part: Part, snapshot: Snapshot) -> dict[str, Any]:
-        """What features are a function of: the weights' hash, the data's, the view, the types."""
+        """What features are a function of: the weights' hash, the data's, the view, the types, and how a ResNet's
+        BatchNorms are computed, where it is by folding them."""
         if part.name not in self._keys:
             self._keys[part.name] = self._key_of(part)
-        return {"weights": self.weights(snapshot), **self._keys[part.name]}
+        norms = {"batch_norm": "folded"} if self._file(snapshot).backbone is None else {}
+        return {"weights": self.weights(snapshot), **self._keys[part.name], **norms}
 
     def weights(self, snapshot: Snapshot) -> str:
         """What tells a snapshot's weights from all others.
@@ -182,7 +174,7 @@ class FeatureStore:
 
     def _extract(self, missing: list[tuple[Part, list[tuple[Weights, FeatureFile]]]]) -> int:
         count, works = len(self.devices), []
-        room = self.config.memory_gb * 1e9
+        room = device_room(self.config, torch.device(self.devices[0]))
         for part, queue in missing:
             while queue:
                 sizes = np.cumsum([file.path.stat().st_size for file, _ in queue])
@@ -262,37 +254,3 @@ def _compute(works: list[Work], probe: ProbeFile) -> None:
     data.workers = data.workers or torch.get_num_threads()
     for work in works:
         compute(work, data, advance)
-
-
-@torch.inference_mode()
-def compute(work: Work, data: ImageData, advance: Callable[[int], None]) -> None:
-    """Compute and store the shards of `work` that each array misses."""
-    device = torch.device(work.device)
-    if not work.shards:
-        return
-    networks = [load_backbone(file, device) for file in work.snapshots]
-    forwards: list[Callable[[Tensor], Tensor]] = [network.features for network in networks]
-    if work.config.compile:
-        forwards = [torch.compile(forward) for forward in forwards]
-    half = torch.autocast(device.type, torch.bfloat16, enabled=work.config.precision == "bfloat16")
-    storage = getattr(torch, work.config.storage)
-    missing = [set(array.missing()) for array in work.arrays]
-    for shard in work.shards:
-        wanted = [index for index, shards in enumerate(missing) if shard in shards]
-        computed: list[list[Tensor]] = [[] for _ in wanted]
-        indices = work.part.indices[work.arrays[0].rows(shard)]
-        batches = data.view_loader(work.part.split, indices, work.part.view, pin=device.type == "cuda")
-        with closing(batches) as loader, half:
-            for images, *_ in loader:
-                images = data.normalise(images.to(device, non_blocking=True))
-                for index, features in zip(wanted, computed, strict=True):
-                    features.append(forwards[index](images).float())
-                advance(len(images) * len(wanted))
-        for index, features in zip(wanted, computed, strict=True):
-            stored = torch.cat(features).to(storage)
-            if not torch.isfinite(stored).all():
-                why = "the member diverged: train it with a lower model.lr in another study"
-                if torch.isfinite(torch.cat(features)).all():
-                    why = "they are too large for float16: set probe.storage to bfloat16"
-                raise UserError(f"{work.snapshots[index].path}: its features are not finite; {why}")
-            work.arrays[index].write(shard, stored.cpu())

@@ -6,11 +6,14 @@ import numpy as np
 
 from timecat.config.files import ProbeFile
 from timecat.data.datamodule import ImageData
+from timecat.data.order import in_blocks
 
 
 def images_of(probe: ProbeFile) -> ImageData:
-    """A probe's images."""
-    return ImageData(**{**asdict(probe.data), "num_classes": probe.model.num_classes, "seed": probe.seed})
+    """A probe's images, in the order of its heads' training."""
+    data = ImageData(**{**asdict(probe.data), "num_classes": probe.model.num_classes, "seed": probe.seed})
+    data.ordered = in_blocks
+    return data
 
 
 @dataclass(frozen=True)

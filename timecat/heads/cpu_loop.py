@@ -23,7 +23,7 @@ try:
 except ImportError:  # it comes with FFCV
     HAS_LOOP = False
 
-    def _compiled(loop: Callable[..., None]) -> Callable[..., None]:
+    def _compiled(loop: Callable[..., None], /) -> Callable[..., None]:
         return loop
 else:
     HAS_LOOP = True

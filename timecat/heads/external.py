@@ -10,9 +10,9 @@ from torch import Tensor
 from timecat import files
 from timecat.cluster.stop import Stop
 from timecat.config.study import StudyConfig
-from timecat.errors import UserError
 from timecat.features.blocks import Block, ExternalCat
 from timecat.features.external import ExternalFeatures
+from timecat.features.memory import memory_full
 from timecat.features.parts import Part
 from timecat.heads.passes import Passes
 from timecat.heads.predictions import read_predictions, write_predictions
@@ -91,11 +91,7 @@ def probe_external(features: ExternalFeatures, protocol: Protocol = "heldout", s
                 log_to_tensorboard(directory, features.probe.name, protocol, cat, chosen, probed)
             passes.forget_all()
     except torch.OutOfMemoryError:
-        gigabytes = features.probe.probe.memory_gb
-        raise UserError(
-            f"{features.file.path}: the device's memory is full; lower probe.memory_gb (now {gigabytes:g}), as in "
-            f"--probe.memory_gb {gigabytes / 2:g}; what is finished stays"
-        ) from None
+        raise memory_full(features.file.path, features.probe.probe, torch.device(devices(features.probe)[0])) from None
 
 
 def feature_key(features: ExternalFeatures, cat: ExternalCat) -> str:

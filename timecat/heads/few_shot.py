@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from timecat.features.matrix import FeatureMatrix
+from timecat.features.precision import float32_products
 from timecat.heads.lbfgs import Optimum, Standardised, minimise
 from timecat.heads.passes import LOGITS_AT_ONCE
 from timecat.heads.shots import Shots
@@ -130,9 +131,10 @@ class _Fewer:
         finally:
             write_record(self.path, self.record)
 
+    @float32_products(tf32=False)
     def _cells(self, cat: StoredCat, draw: int, counts: list[str], advance: Callable[[int], None]) -> dict[str, Cell]:
         """The heads of one draw, tested together in one pass over the test images."""
-        passes, room = self.passes, self.probe.probe.memory_gb * 1e9
+        passes, room = self.passes, self.passes.room
         largest = 4 * len(passes.fit) * cat.of.features
         beside = largest if largest < room / 2 else 0
         train = self.features.matrix(self.features.train_part, cat, beside)
@@ -165,7 +167,7 @@ class _Fewer:
         optimum = None
         for decay in sorted(WEIGHT_DECAYS, reverse=True):
             optimum = minimise(data, labels, self.passes.classes, decay, optimum)
-            logits = [data.logits(optimum)(features)[0, 0] for features in held.batches(choosing.split(8192))]
+            logits = [data.logits(optimum)(features)[0, 0] for features in held.batches(choosing, 8192)]
             value = 100 * float((torch.cat(logits, 1).argmax(0) == truth).double().mean())
             if best is None or value > best[1]:
                 best = decay, value, optimum
@@ -180,7 +182,7 @@ class _Fewer:
         rows, shape = max(1, min(8192, LOGITS_AT_ONCE // len(bias))), (len(heads), self.passes.classes, -1)
         logits = (
             torch.addmm(bias[:, None], weight, features.T).view(shape)
-            for features in test.batches(torch.arange(test.rows).split(rows))
+            for features in test.batches(torch.arange(test.rows), rows)
         )
         return torch.cat([of_batch.argmax(1).int().cpu() for of_batch in logits], 1)
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from timecat.features.matrix import FeatureMatrix
+from timecat.features.precision import float32_products
 from timecat.heads.linear_head import LinearHead
 
 ITERATIONS = 1000
@@ -54,7 +55,7 @@ class Standardised:
         return parts[0] if len(parts) == 1 else torch.cat(parts, 1)
 
     def _batches(self) -> Iterator[Tensor]:
-        for features in self.matrix.batches(self.rows.split(ROWS)):
+        for features in self.matrix.batches(self.rows, ROWS):
             yield self._own(features)
 
     def keep(self) -> None:
@@ -80,8 +81,9 @@ class Standardised:
         return LinearHead(self.mean.float(), self.scale.float(), optimum.weight, optimum.bias)
 
 
+@float32_products(tf32=False)
 def minimise(data: Standardised, labels: Tensor, classes: int, weight_decay: float, start: Optimum | None) -> Optimum:
-    """Minimise mean cross-entropy + weight_decay / 2 * |weight|^2 over weight and bias.
+    """Minimise mean cross-entropy + weight_decay / 2 * |weight|^2 over weight and bias, in IEEE float32.
 
     Args:
         labels: int64 (n,) of data.rows.

@@ -39,19 +39,18 @@ def classify(
     """
     most, device = max(k for k, _ in settings), bank.device
     found = []
-    batches = asked.split(max(1, min(QUERY_ROWS, VOTES // max(classes, BANK_ROWS))))
-    for numbers, features in zip(batches, queries.batches(batches), strict=True):
-        queried, near = nn.functional.normalize(features), torch.empty(len(numbers), 0, device=device)
-        voters = torch.empty(len(numbers), 0, dtype=torch.int64, device=device)
-        blocks = rows.split(BANK_ROWS)
-        for of_block, others in zip(labels.split(BANK_ROWS), bank.batches(blocks), strict=True):
+    at_once = max(1, min(QUERY_ROWS, VOTES // max(classes, BANK_ROWS)))
+    for features in queries.batches(asked, at_once):
+        queried, near = nn.functional.normalize(features), torch.empty(len(features), 0, device=device)
+        voters = torch.empty(len(features), 0, dtype=torch.int64, device=device)
+        for of_block, others in zip(labels.split(BANK_ROWS), bank.batches(rows, BANK_ROWS), strict=True):
             similarity = queried @ nn.functional.normalize(others).T
             nearest, places = similarity.topk(min(most, len(of_block)), 1)
             near, voters = torch.cat([near, nearest], 1), torch.cat([voters, of_block[places]], 1)
             near, places = near.topk(min(most, near.shape[1]), 1)
             voters = voters.gather(1, places)
         found.append(torch.stack([_votes(near[:, :k], voters[:, :k], classes, t) for k, t in settings]).cpu())
-        advance(len(numbers))
+        advance(len(features))
     return torch.cat(found, 1)
 
 

@@ -20,8 +20,11 @@ from timecat import files
 from timecat.cluster.stop import Stop
 from timecat.config.files import ProbeFile
 from timecat.config.probe import EPOCHS
+from timecat.data.order import in_blocks
 from timecat.features.matrix import FeatureMatrix
+from timecat.features.memory import device_room
 from timecat.features.parts import Part
+from timecat.features.precision import float32_products, may_be_tf32
 from timecat.heads.kept_logits import as_float16
 from timecat.heads.linear_probe import learning_rate
 from timecat.heads.sgd import Heads
@@ -88,6 +91,7 @@ class Passes:
     Attributes:
         fit, all: rows of the training images that are not held out, and of all, int64.
         held: rows of the held-out images in `held_part`.
+        room: bytes of the device's memory, for heads and features.
         labels: int64, by part.
     """
 
@@ -104,6 +108,7 @@ class Passes:
         self._stop, self._through = stop or Stop(), list[Path]()
         self._protocol: NameOfProtocol = protocol
         self.store, self.probe, self.device = store, store.probe, device
+        self.room = device_room(self.probe.probe, device)
         self.grid = self.probe.probe.grid(self.probe.model.lr)
         self.classes, self.epochs = self.probe.model.num_classes, self.probe.trainer.max_epochs or EPOCHS
         self._keys, self._directory, self._seconds = keys, directory, 60 * minutes
@@ -128,7 +133,7 @@ class Passes:
             self._snapshots, self._matrices = snapshots, {}
         if part not in self._matrices:
             loaded = [self.store.load(self.store.parts[part], snapshot) for snapshot in snapshots]
-            room = self.probe.probe.memory_gb * 1e9 - heads - sum(other.bytes for other in self._matrices.values())
+            room = self.room - heads - sum(other.bytes for other in self._matrices.values())
             self._matrices[part] = FeatureMatrix(loaded, self.device, room)
         return self._matrices[part]
 
@@ -146,7 +151,9 @@ class Passes:
         measure: Callable[[int, Heads, Callable[[str], FeatureMatrix]], None],
         measured: dict[str, Any],
     ) -> None:
-        """Train K heads for each cat: epoch e visits default_rng([seed, e]).permutation(rows), as BetonLoader does.
+        """Train K heads for each cat: epoch e visits `in_blocks(rows, seed, e)`, as a probe on images does.
+
+        Products are in TF32 where the device has it and features are not of IEEE float32 either.
 
         Args:
             rates, decays: learning rates and weight decays (cats, K).
@@ -172,17 +179,19 @@ class Passes:
         def features_of(part: str) -> FeatureMatrix:
             return self.matrix(part, snapshots, size)
 
-        before = start * whole + min(done * batch, whole)
-        with self._stop.at_a_check(), bar(title, epochs * whole, "images", before) as advance:
+        before, tf32 = start * whole + min(done * batch, whole), may_be_tf32(self.probe.probe)
+        shown = bar(title, epochs * whole, "images", before)
+        with self._stop.at_a_check(), float32_products(tf32=tf32), shown as advance:
             for epoch in range(start, epochs):
                 factor = learning_rate(1.0, epoch, horizon)
-                order = torch.from_numpy(np.random.default_rng([seed, epoch]).permutation(rows)[:whole])
+                order = torch.from_numpy(in_blocks(rows, seed, epoch)[:whole])
                 part = self._views[epoch % len(self._views)].name
-                batches = order.split(batch)[done:]
-                features = self.matrix(part, snapshots, size).batches(batches)
-                for numbers, values in zip(batches, features, strict=True):
-                    heads.step(values, self.labels[part][numbers.to(self.device)], factor)
-                    advance(len(numbers))
+                order = order[done * batch :]
+                labels = self.labels[part][order.to(self.device)].split(batch)
+                features = self.matrix(part, snapshots, size).batches(order, batch)
+                for of_batch, values in zip(labels, features, strict=True):
+                    heads.step(values, of_batch, factor)
+                    advance(len(of_batch))
                     done += 1
                     if self._stop.is_set():
                         self._save(path, epoch, done, heads, measured)
@@ -241,14 +250,16 @@ class Passes:
             matrix: of the part.
             shape: of the logits without their last dimension.
         """
-        labels, rows = self.labels[part], self.held if part == self.held_part else torch.arange(matrix.rows)
+        rows = self.held if part == self.held_part else torch.arange(matrix.rows)
+        labels = self.labels[part][rows.to(self.device)]
         right = torch.zeros(shape[:2], dtype=torch.float64, device=self.device)
-        for numbers, values in _evaluate(logits, matrix, rows, shape):
+        for place, values in _evaluate(logits, matrix, rows, shape):
             largest, best = values.max(2)  # NaN where one is
-            right += (best == labels[numbers.to(self.device)]).sum(2)
-            right[~largest.isfinite().all(2)] = torch.nan
+            right += (best == labels[place]).sum(2)
+            right.masked_fill_(~largest.isfinite().all(2), torch.nan)
         return (100 * (right / len(rows))).cpu()
 
+    @float32_products(tf32=False)
     def read(
         self,
         cat: Concatenation,
@@ -273,19 +284,19 @@ class Passes:
         matrix = FeatureMatrix([self.store.load(part, snapshot) for snapshot in cat.snapshots], self.device, 0)
         predicted, in_top5 = np.empty(matrix.rows, np.int32), np.empty(matrix.rows, bool)
         kept = np.empty((matrix.rows, self.classes), np.float16)
-        for numbers, values in _evaluate(logits, matrix, torch.arange(matrix.rows), (1, 1, self.classes)):
-            rows, told = numbers.numpy(), values[0, 0] + outside
+        for rows, values in _evaluate(logits, matrix, torch.arange(matrix.rows), (1, 1, self.classes)):
+            told = values[0, 0] + outside
             largest, best = told.max(0)
             predicted[rows] = best.int().masked_fill_(~largest.isfinite(), -1).cpu().numpy()
-            in_top5[rows] = ((told > told.gather(0, of_images[numbers.to(self.device)][None])).sum(0) < 5).cpu().numpy()
+            in_top5[rows] = ((told > told.gather(0, of_images[rows][None])).sum(0) < 5).cpu().numpy()
             kept[rows] = as_float16(values[0, 0].T.cpu().numpy(), best.cpu().numpy(), among)
         return Reading(predicted, in_top5, kept)
 
 
 def _evaluate(
     logits: Logits, matrix: FeatureMatrix, rows: Tensor, shape: tuple[int, int, int]
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """(row numbers, logits) of the rows, as many at once as memory allows."""
-    batches = rows.split(max(1, min(LOGITS_AT_ONCE // int(np.prod(shape)), 8192)))
-    for numbers, features in zip(batches, matrix.batches(batches), strict=True):
-        yield numbers, logits(features)
+) -> Iterator[tuple[slice, Tensor]]:
+    """(places in `rows`, logits), as many at once as memory allows."""
+    at_once = max(1, min(LOGITS_AT_ONCE // int(np.prod(shape)), 8192))
+    for number, features in enumerate(matrix.batches(rows, at_once)):
+        yield slice(number * at_once, number * at_once + len(features)), logits(features)

@@ -11,9 +11,9 @@ import torch
 
 from timecat.cluster.stop import Stop
 from timecat.config.files import ProbeFile
-from timecat.errors import UserError
 from timecat.features.extra_tests import extra_tests
 from timecat.features.extract import FeatureStore
+from timecat.features.memory import memory_full
 from timecat.features.parts import images_of
 from timecat.features.projection import projected
 from timecat.heads.calibration import calibration
@@ -71,10 +71,8 @@ def probe(
             with progress.probing(study.directory.probe(each.name)):
                 _probe_data_set(study, each, protocol, stop)
         except torch.OutOfMemoryError:
-            raise UserError(
-                f"{each.path}: the device's memory is full; lower probe.memory_gb (now {each.probe.memory_gb:g}), as "
-                f"in --probe.memory_gb {each.probe.memory_gb / 2:g}, or data.eval_batch_size; what is finished stays"
-            ) from None
+            device = torch.device(devices(each)[0])
+            raise memory_full(each.path, each.probe, device, "or data.eval_batch_size") from None
         show(each.name)
 
 

@@ -20,6 +20,7 @@ import torch
 from timecat.config.probe import EPOCHS
 from timecat.errors import UserError
 from timecat.features.matrix import FeatureMatrix
+from timecat.features.precision import float32_products
 from timecat.heads.lbfgs import Standardised, minimise
 from timecat.heads.linear_head import KeptHead, LinearHead
 from timecat.heads.passes import Passes, Reading
@@ -75,7 +76,7 @@ def choose(passes: Passes, protocol: Protocol, cats: list[AnyCat]) -> Iterator[t
             f"{probe.data.batch_size:,}; choose a smaller data.batch_size"
         )
     choose_by = _heldout if protocol == "heldout" else _paper
-    shared = groups(cats, passes.grid, passes.classes, probe.probe.memory_gb)
+    shared = groups(cats, passes.grid, passes.classes, passes.room / 1e9)
     for together, parts in groupby(shared, key=lambda group: group.cats):
         yield from zip(together, choose_by(passes, together, list(parts)), strict=True)
         passes.forget()
@@ -220,6 +221,7 @@ def best(curves: np.ndarray, name: str) -> tuple[int, int]:
     return curves.shape[0] - 1 - int(cell), curves.shape[1] - 1 - int(epoch)
 
 
+@float32_products(tf32=False)
 def _optimum(passes: Passes, cat: Concatenation) -> ChosenHead:
     """The convex problem of each weight decay, from the largest, whose optimum is where the next one begins."""
     snapshots, (own,) = columns([cat])

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from timecat.heads import cpu_loop
 from timecat.heads.linear_head import LinearHead
 from timecat.heads.linear_probe import BATCH_NORM_EPS, initial_weight
-from timecat.heads.update import compiled, nesterov, update
+from timecat.heads.update import compiled_update, nesterov, update
 
 
 class _Cat(NamedTuple):
@@ -134,7 +134,7 @@ class Heads:
             tensors = self.weight, self.velocity[0], self._gradient, bias, self.affine, self._affine_gradient
             cpu_loop.update_all(*tensors, *self._settings, factor, self._widths)
             return
-        quick = compiled() if self.weight.device.type == "cuda" else update
+        quick = compiled_update() if self.weight.device.type == "cuda" else update
         for of_cat, cat in zip(bias, self._cats, strict=True):
             tensors = cat.weight, cat.velocity, cat.gradient, of_cat, cat.affine
             cat.of_affine.copy_(quick(*tensors, cat.rate * -factor, cat.decay))

@@ -12,10 +12,10 @@ import torch
 from timecat import files
 from timecat.config.files import ProbeFile
 from timecat.config.study import StudyConfig
-from timecat.errors import UserError
 from timecat.features.external import ExternalFeatures
 from timecat.features.extract import FeatureStore
 from timecat.features.matrix import FeatureMatrix
+from timecat.features.memory import memory_full
 from timecat.features.parts import images_of
 from timecat.features.projection import projected
 from timecat.heads.external import ArrayStore, feature_key
@@ -121,11 +121,7 @@ def opened(source: Source, probe: ProbeFile) -> Iterator[StoredFeatures]:
             of = _of_extractors if isinstance(source, ExternalFeatures) else _of_study
             yield of(source, probe, directory)  # pyright: ignore[reportArgumentType] (each of its own kind)
     except torch.OutOfMemoryError:
-        gigabytes = probe.probe.memory_gb
-        raise UserError(
-            f"{probe.path}: the device's memory is full; lower probe.memory_gb (now {gigabytes:g}), as in "
-            f"--probe.memory_gb {gigabytes / 2:g}; what is finished stays"
-        ) from None
+        raise memory_full(probe.path, probe.probe, torch.device(devices(probe)[0])) from None
 
 
 def _of_study(study: Study, probe: ProbeFile, directory: ProbeDirectory) -> StoredFeatures:

@@ -11,10 +11,8 @@ from functools import cache
 import torch
 from torch import Tensor
 
+from timecat.features.compiled import compiled
 from timecat.heads.linear_probe import MOMENTUM
-from timecat.terminal import say
-
-Update = Callable[..., Tensor]
 
 
 def nesterov(parameter: Tensor, velocity: Tensor, gradient: Tensor, rate: Tensor) -> None:
@@ -55,20 +53,6 @@ def update(
 
 
 @cache
-def compiled(backend: str = "inductor") -> Update:
-    """`update` by torch.compile, one graph for all shapes; where that fails, as without a C compiler, as it stands."""
-    quick: Update | None = torch.compile(update, backend=backend, fullgraph=True, dynamic=True)
-
-    def run(*tensors: Tensor) -> Tensor:
-        nonlocal quick
-        if quick is not None:
-            try:
-                return quick(*tensors)
-            except torch.OutOfMemoryError:
-                raise
-            except Exception as error:  # of compiling, before any kernel has run: nothing is changed yet
-                quick = None
-                say(f"heads: torch.compile failed ({type(error).__name__}); they train without it, more slowly")
-        return update(*tensors)
-
-    return run
+def compiled_update(backend: str = "inductor") -> Callable[..., Tensor]:
+    """`update` by torch.compile, one graph for all shapes."""
+    return compiled(update, "heads", backend=backend, fullgraph=True, dynamic=True)

@@ -2,6 +2,7 @@
 
 from timecat.features.external import ExternalFeatures
 from timecat.heads.sweep import groups, head_bytes
+from timecat.report.memory import planned_memory
 from timecat.study.directory import Protocol
 from timecat.terminal import print_table, say
 
@@ -14,7 +15,7 @@ def plan_external(features: ExternalFeatures) -> None:
     """
     probe, cats = features.probe, features.cats
     fit, held = features.split()
-    grid, classes, memory = probe.probe.grid(probe.model.lr), probe.model.num_classes, probe.probe.memory_gb
+    grid, classes, memory = probe.probe.grid(probe.model.lr), probe.model.num_classes, planned_memory(probe)
     rows = [
         [
             cat.extractor,
@@ -35,10 +36,13 @@ def plan_external(features: ExternalFeatures) -> None:
     if probe.probe.solver == "lbfgs":
         say("lbfgs: one head after the other, each to its optimum")
         return
-    passes = groups(sorted(cats, key=lambda cat: -cat.features), grid, classes, memory)
+    if memory is None:
+        say("in as few passes as 0.85 of the device's free memory allows (probe.memory_gb)")
+        return
+    passes = groups(sorted(cats, key=lambda cat: -cat.features), grid, classes, memory.gigabytes)
     shares = [" ".join(cat.extractor for cat in group.cats) for group in passes]
     many = f"{len(passes)} passes" if len(passes) > 1 else "one pass"
-    say(f"in {many} of {memory:g} GB (probe.memory_gb)" + (f": {' | '.join(shares)}" if len(passes) > 1 else ""))
+    say(f"in {many} of {memory} (probe.memory_gb)" + (f": {' | '.join(shares)}" if len(passes) > 1 else ""))
 
 
 def status_external(features: ExternalFeatures, protocol: Protocol = "heldout") -> None:

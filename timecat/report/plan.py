@@ -12,6 +12,7 @@ from timecat.data.count import train_images
 from timecat.data.mixture import in_words
 from timecat.heads.sweep import groups, head_bytes, largest_first
 from timecat.report.cost_table import cost_table
+from timecat.report.memory import planned_memory
 from timecat.study.cat_costs import costs_of_cats
 from timecat.study.study import Study
 from timecat.terminal import duration, print_table, say
@@ -83,7 +84,8 @@ def _probe_plan(study: Study, probe: ProbeFile) -> str:
     """What a data set's probes compute: features, heads, and in which passes the heads are trained."""
     classes, data = probe.model.num_classes, probe.data
     grid, cats = probe.probe.grid(probe.model.lr), largest_first(study, probe.name)
-    passes = groups(cats, grid, classes, probe.probe.memory_gb)
+    memory = planned_memory(probe)
+    passes = groups(cats, grid, classes, memory.gigabytes) if memory else []
     snapshots = {snapshot.name: snapshot for cat in cats for snapshot in cat.snapshots}
     words = f"probe {probe.name}: features of {len(snapshots)} snapshots"
     images = {split: count_images(path) for split, path in data.files.items() if split != "val" and path.exists()}
@@ -103,14 +105,16 @@ def _probe_plan(study: Study, probe: ProbeFile) -> str:
         tested = sum(count for split, count in images.items() if split != "train")
         kept = sum(4 * cat.features for cat in cats if cat.cat.head != "own") + 2 * tested * len(cats)
         words += f", {classes * kept / 1e9:.2g} GB of chosen heads and logits kept;"
+    if memory is None:
+        return f"{words} in as few passes as 0.85 of the device's free memory allows (probe.memory_gb)"
     if len(passes) == 1:
-        return f"{words} in one pass"
+        return f"{words} in one pass of {memory}"
     shares = [
         " ".join(cat.name if study.repetitions > 1 else cat.cat.name for cat in group.cats)
         + (f" ({len(group.grid)} settings)" if len(group.grid) < len(grid) else "")
         for group in passes
     ]
-    return f"{words} in {len(passes)} passes of {probe.probe.memory_gb:g} GB: {' | '.join(shares)}"
+    return f"{words} in {len(passes)} passes of {memory}: {' | '.join(shares)}"
 
 
 def _time_limits(study: Study, images_per_sec: float) -> str:

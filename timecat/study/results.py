@@ -6,6 +6,7 @@ from timecat import files
 from timecat.config.files import ProbeFile
 from timecat.config.probe import EPOCHS
 from timecat.config.study import HeadKind
+from timecat.data.order import POOL
 from timecat.study.directory import Protocol, read_record
 from timecat.study.plan import SeededCat
 from timecat.study.progress import is_finished
@@ -126,13 +127,20 @@ def head_settings(probe: ProbeFile, protocol: Protocol = "heldout") -> dict[str,
         "refit": probe.probe.refit,
         "views": probe.probe.views,
         "last_batch": keeps_last_batch(protocol),
+        "order": "blocks",  # of an epoch's images, as timecat.data.order says
     }
 
 
+def order_before(images: int) -> dict[str, str]:
+    """What results of so many training images that do not tell their epochs' order were trained in."""
+    return {"order": "permuted"} if images > POOL else {}
+
+
 def image_settings(probe: ProbeFile) -> dict[str, Any]:
-    """What of a probe's config its features are a function of, as JSON has it."""
+    """What of a probe's config its features are a function of, as JSON has it; what `auto` is, only a device tells."""
     keys = {key: value for key, value in resolved_data(probe.data).items() if key not in ELSEWHERE}
-    return {**files.as_json(keys), "precision": probe.probe.precision, "storage": probe.probe.storage}
+    precision = {} if probe.probe.precision == "auto" else {"precision": probe.probe.precision}
+    return {**files.as_json(keys), **precision, "storage": probe.probe.storage}
 
 
 def read_results(study: Study, probe: ProbeFile, protocol: Protocol) -> Results | None:
@@ -148,8 +156,8 @@ def read_results(study: Study, probe: ProbeFile, protocol: Protocol) -> Results 
     same = (
         stored["classes"] == probe.model.num_classes
         # a key that is not there had its default: version 1 has no images, and later ones may have more keys
-        and {**heads, **BEFORE, **stored["settings"]} == heads
-        and {**images, **stored.get("images", {})} == images
+        and {**heads, **BEFORE, **order_before(stored["train_images"]), **stored["settings"]} == heads
+        and {**images, **stored.get("images", {})} == {**stored.get("images", {}), **images}
     )
     return cast(Results, stored) if same else None
 
