@@ -4,7 +4,7 @@ import pytest
 
 from tests.support.small_study import ONE_CYCLE, write_study
 from timecat.cli import main
-from timecat.process import has_fast_bf16
+from timecat.process import coarse, free_memory, has_fast_bf16
 
 AVX2, AVX512, ARM = "flags\t\t: fpu sse avx2 bmi2", "flags\t\t: avx2 avx512f avx512bw", "Features\t: fp asimd bf16"
 
@@ -24,3 +24,41 @@ def test_a_cpu_that_is_slow_in_bfloat16_is_told_of(tmp_path, digits, monkeypatch
     for command in ("plan", "fit"):
         assert main([command, config]) == 0
         assert capsys.readouterr().err.count("this CPU has no fast bfloat16") == lines
+
+
+MEMINFO = "MemTotal:       16000 kB\nMemFree:  1000 kB\nMemAvailable:    8000 kB\n"
+
+
+def cgroup(directory, **numbers):
+    directory.mkdir(parents=True)
+    for name, text in numbers.items():
+        (directory / name.replace("_", ".", 1)).write_text(f"{text}\n")
+
+
+def test_free_memory_is_what_is_available_within_every_cgroup_around(tmp_path):
+    """Version 2, where a parent may be narrower; what is cached of files counts as free; `max` is no limit."""
+    cgroup(tmp_path / "job/task", memory_max="max", memory_current=9_000_000)
+    assert free_memory(MEMINFO, tmp_path, "0::/job/task\n") == 8000 * 1024
+    cgroup(tmp_path / "narrow/task", memory_max=9_000_000, memory_current=8_000_000)
+    (tmp_path / "narrow/memory.max").write_text("6000000\n")
+    (tmp_path / "narrow/memory.current").write_text("5000000\n")
+    assert free_memory(MEMINFO, tmp_path, "0::/narrow/task\n") == 1_000_000
+    (tmp_path / "narrow/memory.stat").write_text("anon 4000000\ninactive_file 700000\n")
+    assert free_memory(MEMINFO, tmp_path, "0::/narrow/task\n") == 1_000_000  # the inner one's
+    (tmp_path / "narrow/task/memory.stat").write_text("inactive_file 5000000\n")
+    assert free_memory(MEMINFO, tmp_path, "0::/narrow/task\n") == 1_700_000
+    assert free_memory(MEMINFO, tmp_path, "0::/elsewhere\n") == 8000 * 1024
+
+
+def test_free_memory_by_cgroups_of_version_1(tmp_path):
+    directory = tmp_path / "memory/slurm/job"
+    directory.mkdir(parents=True)
+    (directory / "memory.limit_in_bytes").write_text("3000000")
+    (directory / "memory.usage_in_bytes").write_text("1000000")
+    assert free_memory(MEMINFO, tmp_path, "5:cpu,cpuacct:/slurm/job\n4:memory:/slurm/job\n") == 2_000_000
+
+
+def test_what_is_planned_with_changes_in_steps():
+    assert [coarse(value) for value in (8.0, 9.9, 10.0, 67.6e9)] == [8.0, 8.0, 10.0, 7 * 2.0**33]
+    assert coarse(67.6e9) == coarse(66e9)
+    assert 1e8 < free_memory() < 1e14

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,12 +22,14 @@ from timecat import files
 from timecat.cli import main
 from timecat.config.files import ProbeFile
 from timecat.data.beton import RAW, read_beton
+from timecat.data.order import POOL, in_blocks, permuted
 from timecat.data.write.beton_writer import BetonWriter
 from timecat.features.parts import images_of
 from timecat.members.checkpoint import save_snapshot
 from timecat.networks.backbone import Weights, load_backbone
 from timecat.networks.folded import folded
 from timecat.networks.resnet import ScaledResNet, resnet
+from timecat.study.results import read_results
 from timecat.study.study import Study
 
 TRAIN, HELD_OUT, TEST = 1000, 199, 797
@@ -187,10 +190,17 @@ def test_features_are_stored_as_asked(probed, tmp_path, digits, storage):
         assert len(content) < 0.51 * (full.nbytes + 256)
 
 
-def test_the_fast_path_is_the_probe_on_images(probed, capsys):
-    """LightningCLI on images, by the paper's protocol: after each number of epochs the same test accuracy."""
-    path = str(probed.parent / "digits.yaml")
+def test_the_fast_path_is_the_probe_on_images(probed, capsys, monkeypatch):
+    """LightningCLI on images, by the paper's protocol: the same order, and the same test accuracy at the end."""
+    path, orders = str(probed.parent / "digits.yaml"), {}
+
+    def ordered(rows, seed, epoch):
+        orders[epoch] = seed
+        return in_blocks(rows, seed, epoch)
+
+    monkeypatch.setattr("timecat.heads.cli.in_blocks", ordered)
     assert main(["fit", "--config", path, "--data.holdout=0"]) == 0
+    assert orders == dict.fromkeys(range(28), 3)
     (checkpoint,) = (probed.parent / "lightning").rglob("*.ckpt")
     capsys.readouterr()
     assert main(["test", "--config", path, "--ckpt_path", str(checkpoint)]) == 0
@@ -200,6 +210,16 @@ def test_the_fast_path_is_the_probe_on_images(probed, capsys):
     fast = {head["weight_decay"]: head["curve"][-1] for head in heads}
     assert on_images > 80
     assert fast[DECAYS[1]] == pytest.approx(on_images, abs=0.2)
+
+
+def test_images_of_a_probe_come_in_the_order_of_its_heads(probed, monkeypatch):
+    """In blocks, where there are more than a pool of them."""
+    monkeypatch.setattr("timecat.data.order.POOL", 200)
+    data = images_of(ProbeFile.read(str(probed.parent / "digits.yaml")))
+    loader, fit = data.train_loader(data.seed), data.split()[0]
+    loader.set_epoch(2)
+    assert np.array_equal(loader.order(), in_blocks(fit, 3, 2)[: len(loader.order())])
+    assert not np.array_equal(loader.order(), permuted(fit, 3, 2)[: len(loader.order())])
 
 
 def test_held_out_choice_reads_the_test_set_once(probed):
@@ -461,6 +481,37 @@ def test_equal_members_give_equal_hashes(probed):
         run, step = path.stem.rsplit("_", 1)
         content = (directory / run / f"snapshot_{step}.pt").read_bytes()
         assert json.loads(path.read_text())["key"]["weights"] == hashlib.sha256(content).hexdigest()
+
+
+def test_keys_tell_the_precision_that_was_used(probed, forwards):
+    """`auto` is float32 on a CPU, which the config may say too: nothing is computed again."""
+    for path in (probed.parent / "runs/s/features/digits/test").glob("*.json"):
+        key = json.loads(path.read_text())["key"]
+        assert (key["precision"], key["batch_norm"]) == ("float32", "folded")
+    assert results(probed)["images"]["precision"] == "float32"
+    assert main(["probe", "--config", str(probed), "--probe.precision", "float32"]) == 0
+    assert main(["probe", "--config", str(probed)]) == 0
+    assert not forwards and results(probed)["settings"]["order"] == "blocks"
+
+
+def test_results_of_long_epochs_in_another_order_are_not_these(probed):
+    """Earlier versions permuted all images at once, which of few is the same."""
+    study = Study.read([str(probed)])
+    (probe,) = study.probes
+    path = study.directory.probe("digits").results("heldout")
+    before = path.read_bytes()
+    try:
+        stored = json.loads(before)
+        del stored["settings"]["order"]
+        for images, same in ((TRAIN, True), (POOL + 1, False)):
+            path.write_text(json.dumps({**stored, "train_images": images}))
+            assert (read_results(study, probe, "heldout") is not None) == same
+        path.write_text(json.dumps({**stored, "images": {**stored["images"], "precision": "bfloat16"}}))
+        assert read_results(study, probe, "heldout") is not None  # by auto, on another device
+        exact = replace(probe, probe=replace(probe.probe, precision="float32"))
+        assert read_results(study, exact, "heldout") is None
+    finally:
+        path.write_bytes(before)
 
 
 def test_backbones_in_bfloat16(probed, tmp_path, digits):

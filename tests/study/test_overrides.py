@@ -55,6 +55,18 @@ def test_more_memory_makes_fewer_passes(capsys):
     assert "in one pass" in passes["40"]
 
 
+@pytest.mark.parametrize(
+    ("gpu", "words"), [(False, "of 2 GB, half of what is free here"), (True, "of the device's free")]
+)
+def test_plan_tells_the_memory_where_it_can(capsys, monkeypatch, gpu, words):
+    """Without asking torch: of a CPU; a GPU's is known to the process that uses it alone."""
+    monkeypatch.setattr("timecat.report.memory.has_gpus", lambda accelerator: gpu)
+    monkeypatch.setattr("timecat.report.memory.share_of_memory", lambda: 2e9)
+    assert main(["plan", "--config", *TABLE]) == 0
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("probe inat18")]
+    assert words in line and ("passes of 2 GB" in line) != gpu
+
+
 def test_a_cat_by_name_needs_its_members_alone_with_their_numbers_and_names():
     whole, part = Study.read(TABLE), Study.read(TABLE, only=["cat4"])
     assert [(member.index, member.name, member.snapshots) for member in part.members] == [
