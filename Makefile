@@ -1,7 +1,7 @@
-.PHONY: help setup demo lint test lock
+.PHONY: help setup demo lint test bench bench-gpu lock
 
 help: ## list the targets
-	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile
 
 setup: ## make .venv with everything timecat needs; PYTHON=python3.12 picks the Python
 	@PYTHON='$(PYTHON)' bash .ci/setup.sh
@@ -16,7 +16,15 @@ lint: setup ## look for faults without running anything: ruff, and pyright's bas
 
 test: lint ## run the tests
 	@bash .ci/setup.sh slurm
-	@.venv/bin/python -m pytest
+	@.venv/bin/python -m pytest -n $$(nproc) --maxprocesses 8 --dist worksteal
+
+bench: setup ## measure loader, training step and heads against their rivals on this machine, in 10 minutes
+	@.venv/bin/python -m benchmarks.loader
+	@.venv/bin/python -m benchmarks.step
+	@.venv/bin/python -m benchmarks.probe
+
+bench-gpu: setup ## measure and check everything on a CUDA card, in 8 minutes
+	@.venv/bin/python -m benchmarks.gpu
 
 lock: ## pin pyproject.toml's dependencies in requirements.txt; UPGRADE=1 takes newer versions
 	@PYTHON='$(PYTHON)' bash .ci/setup.sh lock $(if $(UPGRADE),--upgrade)

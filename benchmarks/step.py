@@ -145,7 +145,7 @@ def main() -> None:
         study = Study.read([options.config], overrides)
         first = study.members[0]
         model = replace(first.model, steps=options.steps)
-        plan = MemberPlan(0, "bench", first.seed, model, (options.steps,))
+        plan = MemberPlan(0, "bench", first.seed, model, first.data, (options.steps,))
         cli = StudyCLI(study)
         ways = {"timecat fit": [], "bare loop": [], "bare loop, one resident batch": []}
         for _ in range(options.rounds):
