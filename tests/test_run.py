@@ -73,7 +73,7 @@ def test_the_results_follow_from_the_stored_features(config):
     found = np.concatenate(
         [np.load(runs / "features/digits/test" / f"member_{seed}_20_20.npy")[indices] for seed in (0, 1)], axis=1
     )
-    assert torch.equal(torch.from_numpy(found), expected.half())
+    torch.testing.assert_close(torch.from_numpy(found), expected.half(), rtol=2e-3, atol=2e-3)  # BatchNorm is folded
     result = json.loads((runs / "probe" / "digits" / "results.json").read_text())
     entry = result["cats"]["cat2"]["repetitions"]["0"]
     assert (entry["features"], entry["seeds"], result["test_images"]) == (128, [0, 1], 797)

@@ -185,14 +185,14 @@ HELD = """if True:
     original = module.{owner}.{name}
     def held(*arguments, **keywords):
         original(*arguments, **keywords)
-        time.sleep(600)
+        time.sleep({seconds})
     module.{owner}.{name} = held
     from timecat.cli import main
     sys.exit(main(sys.argv[1:]))
 """
-FEATURES = HELD.format(module="timecat.features.file", owner="FeatureFile", name="write")
-HEADS = HELD.format(module="timecat.heads.sgd", owner="Heads", name="step")
-IMAGES = HELD.format(module="timecat.data.write.partial", owner="Partial", name="add")
+FEATURES = HELD.format(module="timecat.features.file", owner="FeatureFile", name="write", seconds=1)
+HEADS = HELD.format(module="timecat.heads.sgd", owner="Heads", name="step", seconds=1)
+IMAGES = HELD.format(module="timecat.data.write.partial", owner="Partial", name="add", seconds=600)
 
 
 @pytest.mark.parametrize(

@@ -60,7 +60,7 @@ def test_a_cat_with_other_steps_is_missing_for_all(study, capsys):
     assert "would submit  member 0" not in submitted and "#SBATCH --array=1-2" in submitted
     assert main(["probe", *config]) == 2  # its members are not trained
     shown = told(capsys, "report", *config)
-    row, _ = [line for line in shown.splitlines() if line.startswith(" cat2 ")]  # the other one tells its costs
+    _, row = [line for line in shown.splitlines() if line.startswith(" cat2 ")]  # the first one tells its costs
     assert row.split() == ["cat2", "2", "x", "3", "192"]  # no accuracy: that of the former cat2 is another cat's
 
 

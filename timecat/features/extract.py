@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from timecat.cluster.stop import deaf_children
+from timecat.cluster.stop import Stop, deaf_children
 from timecat.config.files import ProbeFile
 from timecat.errors import UserError
 from timecat.features.compute import Work, compute
@@ -46,6 +46,7 @@ class FeatureStore:
         probe: of the data set.
         devices: where the backbones run, a process each where there are several.
         protocol: whose normalisation of the images it is.
+        stop: what signals ask for.
 
     Attributes:
         probe: as the protocol sees it, with what `auto` is on the devices.
@@ -54,7 +55,15 @@ class FeatureStore:
         UserError: the devices do not compute in the probe's precision.
     """
 
-    def __init__(self, study: Study, probe: ProbeFile, devices: list[str], protocol: Protocol = "heldout") -> None:
+    def __init__(
+        self,
+        study: Study,
+        probe: ProbeFile,
+        devices: list[str],
+        protocol: Protocol = "heldout",
+        stop: Stop | None = None,
+    ) -> None:
+        self._stop = stop or Stop()
         seen = as_seen_by(protocol, probe)
         self._protocol: Protocol = "heldout" if seen == probe else protocol  # files are shared where all is the same
         self.config = resolved(probe.probe, devices)
@@ -190,7 +199,12 @@ class FeatureStore:
         arrays = [array for work in works if work.rank == 0 for array in work.arrays]
         images = sum(array.rows(shard).stop - array.rows(shard).start for array in arrays for shard in array.missing())
         started = time.monotonic()
-        with bar(f"features of {self.name}", images, "images") as advance:
+        with bar(f"features of {self.name}", images, "images") as shown:
+
+            def advance(count: int) -> None:
+                shown(count)
+                self._stop.check()  # what a signal raises is lost in a callback of C code, as of numba's compiler
+
             if count == 1:
                 for work in works:
                     compute(work, self.data, advance)

@@ -85,7 +85,7 @@ def devices(probe: ProbeFile) -> list[str]:
 
 def _probe_data_set(study: Study, probe: ProbeFile, protocol: Protocol, stop: Stop | None) -> None:
     on = devices(probe)
-    store = FeatureStore(study, probe, on, protocol)
+    store = FeatureStore(study, probe, on, protocol, stop)
     wanted = largest_first(study, probe.name)
     snapshots = {snapshot.name: snapshot for cat in wanted for snapshot in cat.snapshots}
     directory = study.directory.probe(probe.name)
