@@ -1,6 +1,8 @@
 """What extraction is made of: folded BatchNorms, a writer, loaders one ahead, and what numbers it computes in."""
 
 import threading
+import time
+from contextlib import closing
 from dataclasses import replace
 
 import numpy as np
@@ -192,22 +194,18 @@ def test_rows_are_read_ahead_pool_by_pool_in_the_order_of_the_file(monkeypatch):
 
     monkeypatch.setattr(FeatureMatrix, "read_ahead", read_ahead)
     order = torch.randperm(1000)
+    with closing(matrix.batches(order, 30)) as batches:  # left early, it does not wait for what it would read
+        next(batches)
+        ends = time.monotonic() + 10
+        while len(read) < 2 and time.monotonic() < ends:
+            time.sleep(0.01)
+        assert len(read) == 2  # the next pool, of which no batch was asked yet
+    read.clear()
     for values in matrix.batches(order, 30):
         used += len(values)
         assert torch.equal(values, features[order[used - len(values) : used]])
         assert used <= 100 * len(read) <= used + 30 * 4 + 200
     assert torch.equal(torch.cat(read), order)
-    with matrix_closed(matrix, order):
-        pass
-
-
-def matrix_closed(matrix, order):
-    """Left early, without waiting for what it would read."""
-    from contextlib import closing
-
-    batches = matrix.batches(order, 30)
-    next(batches)
-    return closing(batches)
 
 
 @pytest.mark.gpu

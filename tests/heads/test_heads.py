@@ -170,6 +170,21 @@ def test_of_equal_heads_the_later_epoch_and_the_stronger_decay_is_chosen():
         best(np.full((2, 3), nan), "cat1_0")
 
 
+@pytest.mark.parametrize("threads", [1, 3])
+def test_batches_are_normalised_as_torch_does(threads, monkeypatch):
+    """Against float64, also where the mean is large; and the running statistics."""
+    torch.manual_seed(0)
+    features = torch.randn(50, 1300) * torch.rand(1300) * 5 + torch.linspace(-1000, 1000, 1300)
+    mean, variance = torch.randn(1300), torch.rand(1300)
+    exact = [mean.double(), variance.double()]
+    expected = nn.functional.batch_norm(features.double(), *exact, training=True)
+    monkeypatch.setattr(cpu_loop, "BY_THREADS", 0 if threads > 1 else 1 << 21)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    found = cpu_loop.normalise(features.clone(), mean, variance)
+    torch.testing.assert_close(found.double(), expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close((mean.double(), variance.double()), tuple(exact), rtol=1e-5, atol=1e-5)
+
+
 def plain_step(cats, weight, velocity, gradient, bias, affine, rates, decays, factor):
     """The update of each cat by torch.optim.SGD, and the affine part's gradient, in float64."""
     start, of_affine = 0, torch.zeros_like(affine)

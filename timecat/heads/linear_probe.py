@@ -14,7 +14,7 @@ from timecat.networks.cat import FrozenCat
 MILESTONES = (8 / 28, 16 / 28, 24 / 28)  # of the epochs, where the learning rate is divided by 10
 
 MOMENTUM = 0.9
-BATCH_NORM_EPS = 1e-5  # torch's
+BATCH_NORM_EPS, BATCH_NORM_MOMENTUM = 1e-5, 0.1  # torch's
 
 
 def initial_weight(classes: int, features: int, seed: int) -> Tensor:

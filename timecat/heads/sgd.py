@@ -28,7 +28,9 @@ class _Cat(NamedTuple):
     of_affine: Tensor  # their gradient
     rate: Tensor  # (K, 1, 1)
     decay: Tensor  # (K, 1, 1)
-    parts: list[tuple[Tensor, Tensor, slice]]  # weight times gain, its gradient (K x classes, d), columns of the batch
+    shift: Tensor  # the latter (K, D, 1)
+    parts: list[tuple[Tensor, Tensor, tuple[int, int]]]  # weight times gain, its gradient (K x classes, d), and of the
+    # batch's columns the first and how many
 
 
 class Heads:
@@ -60,13 +62,13 @@ class Heads:
         total, columns = sum(widths), max(part.stop for cat in cats for part in cat)
         initial = [initial_weight(classes, width, seed) for width in widths]
         self.weight = torch.cat(initial, 1).to(device).repeat(count, 1, 1)
-        self.affine = torch.zeros(2, count, 1, total, device=device)  # BatchNorm's weight and bias
+        shapes = (2, count, 1, total), (len(cats), count, classes, 1)
+        self._small, self.affine, self.bias = _joined(shapes, device)  # affine: BatchNorm's weight and bias
         self.affine[0] = 1.0
-        self.bias = torch.zeros(len(cats), count, classes, 1, device=device)
         self.mean, self.variance = torch.zeros(columns, device=device), torch.ones(columns, device=device)
-        self.velocity = [torch.zeros_like(tensor) for tensor in (self.weight, self.affine, self.bias)]
+        self.velocity = [torch.zeros_like(tensor) for tensor in (self.weight, self._small)]
         self._scaled, self._gradient = torch.empty_like(self.weight), torch.empty_like(self.weight)
-        self._affine_gradient = torch.empty_like(self.affine)
+        self._small_gradient, self._affine_gradient, self._bias_gradient = _joined(shapes, device)
         rates, decays = (torch.from_numpy(v.astype(np.float32)).to(device) for v in (lrs, weight_decays))
         self._cats, start = [], 0
         for index, (cat, width) in enumerate(zip(cats, widths, strict=True)):
@@ -75,16 +77,19 @@ class Heads:
             for part in cat:
                 stop = start + part.stop - part.start
                 flat = [tensor.view(rows, total)[:, start:stop] for tensor in (self._scaled, self._gradient)]
-                parts.append((*flat, part))
+                parts.append((*flat, (part.start, stop - start)))
                 start = stop
             weights = (tensor[:, :, own] for tensor in (self.weight, self.velocity[0], self._gradient))
-            affine = (tensor[..., own] for tensor in (self.affine, self._affine_gradient))
+            affine = [tensor[..., own] for tensor in (self.affine, self._affine_gradient)]
             steps = rates[index, :, None, None], decays[index, :, None, None]
-            self._cats.append(_Cat._make([*weights, *affine, *steps, parts]))
+            self._cats.append(_Cat._make([*weights, *affine, *steps, affine[0][1].transpose(1, 2), parts]))
         repeats = torch.tensor(widths, device=device)
-        self._rates = rates.repeat_interleave(repeats, 0).T[:, None, :].contiguous(), rates[:, :, None, None]
+        self._small_rates, of_affine, of_bias = _joined(shapes, device)
+        of_affine[:] = rates.repeat_interleave(repeats, 0).T[:, None, :]
+        of_bias[:] = rates[:, :, None, None]
         self._decays = decays[:, :, None, None]
         self._settings, self._widths = (rates, decays), widths
+        self._places, self._less = torch.empty(0), torch.empty(0)  # of a batch
         self._by_loop = device.type == "cpu" and cpu_loop.HAS_LOOP
 
     def logits(self, features: Tensor) -> Tensor:
@@ -95,41 +100,44 @@ class Heads:
         cats, count, classes = self.shape
         logits = normalised.new_empty(cats, count * classes, len(normalised))
         torch.mul(self.weight, self.affine[0], out=self._scaled)
-        for index, cat in enumerate(self._cats):
-            offset = torch.baddbmm(self.bias[index], cat.weight, cat.affine[1].transpose(1, 2))
-            before = offset.view(count * classes, 1)
+        transposed = normalised.T
+        for cat, own_bias, out in zip(self._cats, self.bias.unbind(), logits.unbind(), strict=True):
+            before = torch.baddbmm(own_bias, cat.weight, cat.shift).view(count * classes, 1)
             for scaled, _, columns in cat.parts:
-                before = torch.addmm(before, scaled, normalised[:, columns].T, out=logits[index])
+                before = torch.addmm(before, scaled, transposed.narrow(0, *columns), out=out)
         return logits.view(*self.shape, -1)
 
     def step(self, features: Tensor, labels: Tensor, factor: float) -> None:
         """One step of SGD with nesterov momentum on the mean cross-entropy of each head.
 
         Args:
-            features, labels: float32 (b, columns) and int64 (b,).
+            features, labels: float32 (b, columns), b above 1, which is used up, and int64 (b,).
             factor: of the learning rates, by the schedule.
         """
         cats, count, classes = self.shape
         batch = len(labels)
-        normalised = nn.functional.batch_norm(features, self.mean, self.variance, training=True)
+        if self._by_loop:
+            normalised = cpu_loop.normalise(features, self.mean, self.variance)
+        else:
+            normalised = nn.functional.batch_norm(features, self.mean, self.variance, training=True)
         # the gradient of the logits: softmax, less one at the label, over the batch
         slope = torch.softmax(self._logits(normalised), 2)
         flat = slope.view(cats * count, classes * batch)
-        at = labels * batch + torch.arange(batch, device=labels.device)
-        flat.index_add_(1, at, flat.new_full((1, 1), -1.0).expand(cats * count, batch))
+        if len(self._places) != batch:
+            self._places = torch.arange(batch, device=labels.device)
+            self._less = flat.new_full((1, 1), -1.0).expand(cats * count, batch)
+        flat.index_add_(1, labels * batch + self._places, self._less)
         slope /= batch
-        bias = slope.sum(3, keepdim=True)
-        for index, cat in enumerate(self._cats):
-            rows = slope[index].view(count * classes, batch)
+        torch.sum(slope, 3, keepdim=True, out=self._bias_gradient)
+        for cat, rows in zip(self._cats, slope.view(cats, count * classes, batch).unbind(), strict=True):
             for _, gradient, columns in cat.parts:
-                torch.mm(rows, normalised[:, columns], out=gradient)
-        self._step_weights(bias, factor)
-        bias.addcmul_(self.bias, self._decays)
-        small = (self.affine, self.bias), (self._affine_gradient, bias), self.velocity[1:], self._rates
-        for parameter, gradient, velocity, rate in zip(*small, strict=True):
-            nesterov(parameter, velocity, gradient, rate * -factor)
+                torch.mm(rows, normalised.narrow(1, *columns), out=gradient)
+        self._step_weights(factor)
+        self._bias_gradient.addcmul_(self.bias, self._decays)
+        nesterov(self._small, self.velocity[1], self._small_gradient, self._small_rates * -factor)
 
-    def _step_weights(self, bias: Tensor, factor: float) -> None:
+    def _step_weights(self, factor: float) -> None:
+        bias = self._bias_gradient
         if self._by_loop:
             tensors = self.weight, self.velocity[0], self._gradient, bias, self.affine, self._affine_gradient
             cpu_loop.update_all(*tensors, *self._settings, factor, self._widths)
@@ -142,7 +150,9 @@ class Heads:
     def head(self, cat: int, setting: int) -> LinearHead:
         """One head as it is now, by the running statistics, on the CPU."""
         own = self._cats[cat]
-        mean, variance = (torch.cat([v[part] for *_, part in own.parts]) for v in (self.mean, self.variance))
+        mean, variance = (
+            torch.cat([v.narrow(0, *columns) for *_, columns in own.parts]) for v in (self.mean, self.variance)
+        )
         weight = own.weight[setting]
         bias = self.bias[cat, setting, :, 0] + (weight * own.affine[1, setting]).sum(1)
         scale = (variance + BATCH_NORM_EPS).rsqrt()
@@ -150,8 +160,15 @@ class Heads:
 
     def state(self) -> list[Tensor]:
         """All that a next step depends on."""
-        return [self.weight, self.affine, self.bias, self.mean, self.variance, *self.velocity]
+        return [self.weight, self._small, self.mean, self.variance, *self.velocity]
 
     def load_state(self, state: list[Tensor]) -> None:
         for tensor, value in zip(self.state(), state, strict=True):
             tensor.copy_(value)
+
+
+def _joined(shapes: Sequence[tuple[int, ...]], device: torch.device) -> list[Tensor]:
+    """One float32 tensor of zeros, and views of it in these shapes, so that what is small is stepped together."""
+    sizes = [int(np.prod(shape)) for shape in shapes]
+    whole = torch.zeros(sum(sizes), device=device)
+    return [whole, *(part.view(shape) for part, shape in zip(whole.split(sizes), shapes, strict=True))]
