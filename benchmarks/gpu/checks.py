@@ -78,7 +78,7 @@ def heads_agree_with_autograd(device: torch.device, folder: Path) -> None:
     decays = np.array([[1e-3, 1e-1]])
     heads = Heads([[slice(0, 48)]], np.full((1, 2), 0.05), decays, classes=7, seed=0, device=device)
     with float32_products(tf32=False):
-        for batch, truth in zip(features.to(device), labels.to(device), strict=True):
+        for batch, truth in zip(features.to(device, copy=True), labels.to(device), strict=True):
             heads.step(batch, truth, 1.0)
     for setting, decay in enumerate(decays[0]):
         norm, linear = nn.BatchNorm1d(48).double(), nn.Linear(48, 7).double()

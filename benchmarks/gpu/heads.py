@@ -57,7 +57,7 @@ def heads(device: torch.device, small: bool) -> dict[str, Any]:
         bytes_of_weights = 4 * count * classes * columns
         steps = {
             "together": partial(ours.step, features, labels, 1.0),
-            "one by one": plain_steps(features, labels, classes, count),
+            "one by one": plain_steps(features.clone(), labels, classes, count),
         }
         ways = {way: partial(seconds, each, device, times) for way, each in steps.items()}
         values = {way: [1e3 * each for each in of_way] for way, of_way in in_turns(ways, rounds).items()}
