@@ -2,8 +2,8 @@
 
 import torch
 from torch._dynamo.testing import CompileCounter
-from torch.utils._python_dispatch import TorchDispatchMode
 
+from benchmarks.gpu.waits import Waits
 from timecat.members.member import Member
 from timecat.members.metrics import ClassifierMetrics, GroupAccuracy
 
@@ -22,24 +22,10 @@ def test_each_size_of_training_has_a_graph_and_evaluation_has_none(monkeypatch):
     assert counter.frame_count == 3
 
 
-class Answers(TorchDispatchMode):
-    """Counts what a GPU would have to be waited for: values, and tensors whose size depends on values."""
-
-    WAIT = (torch.ops.aten._local_scalar_dense.default, torch.ops.aten.nonzero.default, torch.ops.aten.bincount.default)
-
-    def __init__(self):
-        super().__init__()
-        self.count = 0
-
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        self.count += function in self.WAIT
-        return function(*args, **(kwargs or {}))
-
-
 def test_batches_of_validation_are_counted_without_waiting():
     metrics, logits = ClassifierMetrics(10), -torch.arange(10.0).expand(4, 10)
     metrics.by_group = GroupAccuracy(3)
-    with Answers() as answers:
+    with Waits() as answers:
         metrics.update(logits, torch.tensor([0, 4, 5, 9]), torch.tensor([0, 1, 1, 1]))
     assert answers.count == 0
     assert (metrics.acc1.compute(), metrics.acc5.compute()) == (0.25, 0.5)

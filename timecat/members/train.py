@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from timecat.cluster.members_table import say_finished
 from timecat.cluster.slots import FAILED
-from timecat.cluster.stop import REQUEUED, STOPPED, Stop
+from timecat.cluster.stop import REQUEUED, STOPPED, Stop, Stopped
 from timecat.errors import UserError
 from timecat.process import compute_threads, is_first_rank, started_here
 from timecat.study import progress
@@ -29,7 +29,6 @@ def trainer_of_members(study: Study, stop: Stop, slots: int) -> Callable[[Member
     # Each member computes with its share of the cores even when it is alone: sums depend on the number of threads.
     processes = slots * started_here(study.trainer.devices_per_member)
     os.environ.setdefault("OMP_NUM_THREADS", str(compute_threads(processes)))
-    from timecat.members.checkpoint import Stopped
     from timecat.members.trainer import StudyCLI
 
     cli = StudyCLI(study)
@@ -108,7 +107,7 @@ def train_to_the_end(
     from lightning.pytorch.loggers import TensorBoardLogger
 
     from timecat.data.global_batch import check_ghosts
-    from timecat.members.checkpoint import Checkpoint, Stopped, newest_checkpoint
+    from timecat.members.checkpoint import Checkpoint, newest_checkpoint
     from timecat.members.progress_callback import ProgressCallback
 
     resume, step = newest_checkpoint(directory) or (None, None)

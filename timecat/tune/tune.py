@@ -4,7 +4,7 @@ import os
 from typing import TYPE_CHECKING
 
 from timecat.cluster.slots import FAILED
-from timecat.cluster.stop import REQUEUED, STOPPED, Stop, requeue
+from timecat.cluster.stop import REQUEUED, STOPPED, Stop, Stopped, requeue
 from timecat.data.beton import count_images
 from timecat.errors import UserError
 from timecat.study import progress
@@ -70,7 +70,6 @@ def _train(tuning: Tuning, repetitions: list[int], weights: dict[int, list[str]]
     from timecat.tune.train import share_of_the_cores
 
     share_of_the_cores()
-    from timecat.members.checkpoint import Stopped
     from timecat.tune.train import Runs
 
     runs = Runs(tuning, stop)

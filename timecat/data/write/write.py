@@ -2,7 +2,6 @@
 
 import errno
 import json
-import os
 import shutil
 import time
 import warnings
@@ -26,6 +25,7 @@ from timecat.data.sources.open_source import directory_of, open_source
 from timecat.data.write.encode import Encoded, Settings, encode
 from timecat.data.write.partial import Partial, clear
 from timecat.errors import UserError
+from timecat.process import cores
 from timecat.progress_bar import bar
 from timecat.terminal import say
 
@@ -74,7 +74,7 @@ def write(
     """
     out = Path(out)
     settings = _settings(max_side, storage, jpeg_share, quality)
-    workers = len(os.sched_getaffinity(0)) if workers is None else workers
+    workers = cores() if workers is None else workers
     if workers < 1:
         raise UserError(f"--workers {workers}: choose 1 or more")
     all_splits = open_source(source, splits, test_fraction, root, download)
