@@ -20,8 +20,12 @@ REQUEUED = 75  # exit status; sysexits' "temporary failure": saved, and SLURM wa
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
 
-class Stopped(Exception):
-    """The work stopped because it was asked to; what it goes on from lies on disk."""
+class Stopped(BaseException):
+    """The work stopped because it was asked to; what it goes on from lies on disk.
+
+    No Exception, as KeyboardInterrupt is none: it is raised wherever a signal comes, and whoever catches all that can
+    go wrong there (a reader of damaged files, a library) must not take it for a fault.
+    """
 
 
 class Stop:
