@@ -26,7 +26,7 @@ from timecat.bottleneck.measures.collapse import collapse_within_classes
 from timecat.bottleneck.measures.effective_rank import effective_rank
 from timecat.cli import main as timecat
 from timecat.data.write.write import write
-from timecat.features.extract import FeatureStore
+from timecat.extraction.extract import FeatureStore
 from timecat.networks.weights import read_weights
 from timecat.report.collect import read_predictions, results_by_cat
 from timecat.report.estimate import intervals, shown, unit_of, words

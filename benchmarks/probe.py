@@ -32,8 +32,8 @@ from timecat import files
 from timecat.config.files import ProbeFile, StudyFile
 from timecat.config.probe import EPOCHS
 from timecat.config.read import read_config
-from timecat.features.extract import FeatureStore
-from timecat.features.parts import images_of
+from timecat.extraction.extract import FeatureStore
+from timecat.extraction.parts import images_of
 from timecat.heads.linear_probe import LinearProbe, initial_weight, learning_rate
 from timecat.heads.passes import Passes
 from timecat.heads.protocols import choose

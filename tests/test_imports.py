@@ -8,19 +8,20 @@ import pytest
 ROOT = Path(__file__).parents[1]
 GROUND = {"__init__", "errors", "figure", "files", "process", "progress_bar", "tables"}  # what knows no stage
 GROUND |= {"tensorboard_events", "terminal"}
-AT_THE_END = ("cli", "run", "options", "help", "__main__")  # the commands: they know all
+AT_THE_END = ("__init__", "cli", "run", "options", "help", "__main__")  # the commands: they know all
 BEFORE = {
     "config": set(),
     "data": {"config"},
     "networks": {"config"},
     "study": {"config", "data"},
     "cluster": {"config", "data", "study"},
-    "features": {"config", "data", "networks", "study", "cluster"},
-    "members": {"config", "data", "networks", "study", "cluster", "features"},
-    "heads": {"config", "data", "networks", "study", "cluster", "features", "members"},
-    "report": {"config", "data", "networks", "study", "cluster", "features", "members", "heads"},
-    "bottleneck": {"config", "data", "networks", "study", "cluster", "features", "members", "heads"},
-    "tune": {"config", "data", "networks", "study", "cluster", "features", "members", "heads"},
+    "extraction": {"config", "data", "networks", "study", "cluster"},
+    "members": {"config", "data", "networks", "study", "cluster", "extraction"},
+    "heads": {"config", "data", "networks", "study", "cluster", "extraction", "members"},
+    "inference": {"config", "data", "networks", "study", "cluster", "extraction", "heads"},
+    "report": {"config", "data", "networks", "study", "cluster", "extraction", "members", "heads"},
+    "bottleneck": {"config", "data", "networks", "study", "cluster", "extraction", "members", "heads"},
+    "tune": {"config", "data", "networks", "study", "cluster", "extraction", "members", "heads"},
 }
 HEAVY = {"torch", "torchvision", "lightning", "ffcv", "numba", "schedulefree"}
 MODULES = sorted(path.relative_to(ROOT) for path in (ROOT / "timecat").rglob("*.py"))

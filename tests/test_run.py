@@ -94,7 +94,7 @@ def test_a_finished_study_is_left_as_it_is(config, capsys):
 @pytest.mark.parametrize("where", ["features", "heads"])
 def test_an_interrupted_probe_goes_on_to_the_same_results(config, tmp_path, monkeypatch, where):
     """Ctrl-C while the features or the heads are computed; what lies there is used, the rest is made."""
-    from timecat.features.file import FeatureFile
+    from timecat.extraction.file import FeatureFile
     from timecat.heads.sgd import Heads
 
     runs = config.parent / "runs"

@@ -190,7 +190,7 @@ HELD = """if True:
     from timecat.cli import main
     sys.exit(main(sys.argv[1:]))
 """
-FEATURES = HELD.format(module="timecat.features.file", owner="FeatureFile", name="write", seconds=1)
+FEATURES = HELD.format(module="timecat.extraction.file", owner="FeatureFile", name="write", seconds=1)
 HEADS = HELD.format(module="timecat.heads.sgd", owner="Heads", name="step", seconds=1)
 IMAGES = HELD.format(module="timecat.data.write.partial", owner="Partial", name="add", seconds=600)
 

@@ -11,7 +11,7 @@ from timecat.help import BOTTLENECK_HELP, HELP
 
 if TYPE_CHECKING:
     from timecat.cluster.stop import Stop
-    from timecat.features.external import ExternalFeatures
+    from timecat.extraction.external import ExternalFeatures
     from timecat.study.directory import Protocol
     from timecat.study.study import Study
 
@@ -64,10 +64,18 @@ def _dispatch(arguments: list[str]) -> int:
         from timecat.data.write.command import main as write
 
         return write(rest)
+    if command == "features":
+        from timecat.inference.features_command import main as features
+
+        return features(rest)
+    if command == "predict" and _names_a_cat(rest):
+        from timecat.inference.predict_command import main as predict
+
+        return predict(rest)
     if command not in (*STUDY_COMMANDS, "tune", "bottleneck", *LIGHTNING):
         from timecat.config.section import suggestion
 
-        known = [*STUDY_COMMANDS, "write", "tune", "bottleneck", *LIGHTNING]
+        known = [*STUDY_COMMANDS, "write", "features", "tune", "bottleneck", *LIGHTNING]
         raise UserError(f"no command {command!r}; {suggestion(command, known)}")
     if command == "bottleneck":
         if not rest or rest[0] in ("-h", "--help", "help"):
@@ -99,6 +107,11 @@ def _dispatch(arguments: list[str]) -> int:
             return 0
         return _lightning(command, configs, overrides, others, asks)
     return _on_study(command, configs, overrides, others)
+
+
+def _names_a_cat(arguments: list[str]) -> bool:
+    """Whether it is a cat that is to predict, such as runs/demo:cat5, and no config of Lightning's."""
+    return bool(arguments) and not arguments[0].startswith("-") and not arguments[0].endswith((".yaml", ".yml"))
 
 
 def _bottleneck(arguments: list[str]) -> tuple[str, list[str]]:
@@ -227,7 +240,7 @@ def _repetition(given: int | None) -> int | None:
 
 def _on_features(command: str, configs: list[str], overrides: dict[str, Any], others: list[str]) -> int:
     from timecat.config.features import FeaturesFile
-    from timecat.features.external import ExternalFeatures
+    from timecat.extraction.external import ExternalFeatures
     from timecat.options import parse_options
 
     if command not in ON_FEATURES:

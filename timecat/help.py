@@ -23,6 +23,9 @@ beside the probes
   few-shot  heads on n images a class: gain against the number of labels
   tune      train a cat further: fine-tune it on a probe's data, whole or member
             by member, or distil it into one network
+on your own images, by a cat of a finished study
+  features  features.npy of a directory of images
+  predict   CAT DIR: their classes, by the head that a probe chose
 features from elsewhere: a config with a features section, of .npy files
   run, plan, status, probe, report, knn, few-shot   the same on them
 the paper's question

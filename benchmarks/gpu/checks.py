@@ -25,7 +25,7 @@ from tests.support.small_study import ONE_CYCLE, SCHEDULE_FREE, write_study
 from timecat.cli import main
 from timecat.config.member import MemberConfig
 from timecat.data.write.write import write
-from timecat.features.precision import float32_products
+from timecat.extraction.precision import float32_products
 from timecat.heads.linear_probe import MOMENTUM, initial_weight
 from timecat.heads.sgd import Heads
 from timecat.members.checkpoint import Stopped

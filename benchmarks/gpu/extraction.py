@@ -13,7 +13,7 @@ from benchmarks.rounds import seconds, timing
 from timecat import files
 from timecat.config.files import ProbeFile, StudyFile
 from timecat.data.write.write import write
-from timecat.features.extract import FeatureStore
+from timecat.extraction.extract import FeatureStore
 from timecat.members.checkpoint import save_snapshot
 from timecat.networks.resnet import channels_last, resnet
 from timecat.study.directory import write_record

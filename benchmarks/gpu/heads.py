@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.rounds import forget_peak, in_turns, peak_gigabytes, seconds, timing
-from timecat.features.matrix import FeatureMatrix
+from timecat.extraction.matrix import FeatureMatrix
 from timecat.heads.sgd import Heads
 from timecat.heads.sweep import head_bytes
 

@@ -115,7 +115,7 @@ def study(tmp_path_factory, digits) -> tuple[str, Path]:
 
 
 def test_saturation_is_told_and_shown_and_reads_no_test_image(study, monkeypatch, capsys):
-    from timecat.features import extract
+    from timecat.extraction import extract
 
     config, directory = study
     computed, parts = extract.FeatureStore.extract, []

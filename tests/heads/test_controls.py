@@ -90,8 +90,8 @@ def test_a_projection_keeps_so_many_features(controls, cat):
 
 def test_principal_components_are_those_of_the_training_features(controls, tmp_path, monkeypatch):
     """The map that probe used, against numpy's eigenvectors of the covariance."""
-    from timecat.features.extract import FeatureStore
-    from timecat.features.projection import Projected
+    from timecat.extraction.extract import FeatureStore
+    from timecat.extraction.projection import Projected
     from timecat.study.study import Study
 
     study = Study.read([str(controls / "study.yaml")])

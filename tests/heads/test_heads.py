@@ -11,7 +11,7 @@ from torch import nn
 from timecat.config.data import DataConfig
 from timecat.config.member import MemberConfig
 from timecat.errors import UserError
-from timecat.features.matrix import FeatureMatrix
+from timecat.extraction.matrix import FeatureMatrix
 from timecat.heads import cpu_loop
 from timecat.heads.lbfgs import Standardised, minimise
 from timecat.heads.linear_probe import initial_weight, learning_rate

@@ -14,7 +14,7 @@ from tests.support.digit_arrays import digit_arrays, write_arrays
 from tests.support.small_study import ONE_CYCLE, finish_members, write_probe, write_study
 from timecat.cli import main
 from timecat.data.split import stratified_split
-from timecat.features.matrix import FeatureMatrix
+from timecat.extraction.matrix import FeatureMatrix
 from timecat.heads.neighbours import classify
 from timecat.heads.scores import interval
 

@@ -16,7 +16,7 @@ import pytest
 import torch
 import yaml
 
-import timecat.features.compute
+import timecat.extraction.compute
 from tests.support.small_study import change, write_probe, write_study
 from timecat import files
 from timecat.cli import main
@@ -24,7 +24,7 @@ from timecat.config.files import ProbeFile
 from timecat.data.beton import RAW, read_beton
 from timecat.data.order import POOL, in_blocks, permuted
 from timecat.data.write.beton_writer import BetonWriter
-from timecat.features.parts import images_of
+from timecat.extraction.parts import images_of
 from timecat.members.checkpoint import save_snapshot
 from timecat.networks.backbone import Weights, load_backbone
 from timecat.networks.folded import folded
@@ -38,7 +38,7 @@ SMALL_SHARDS = """
 import sys
 from timecat.cli import main
 from timecat.config.files import ProbeFile
-from timecat.features.file import FeatureFile
+from timecat.extraction.file import FeatureFile
 
 if __name__ == "__main__":
     FeatureFile.__init__.__defaults__ = (100,)
@@ -46,7 +46,7 @@ if __name__ == "__main__":
 """
 HELD = """
 import time
-from timecat.features.file import FeatureFile
+from timecat.extraction.file import FeatureFile
 
 write, written = FeatureFile.write, []
 def held(*given):
@@ -138,13 +138,13 @@ def test_each_image_goes_once_through_each_snapshot_in_each_view(tmp_path, digit
     """However many heads there are; and the backbones are afterwards what they were."""
     config = make_study(tmp_path, digits, views=views, weight_decays=[1e-4, 1e-3, 1e-2], lrs=[0.01, 0.1])
     change(tmp_path / "digits.yaml", "data", augment=bool(views))
-    networks, original = [], timecat.features.compute.load_backbone
+    networks, original = [], timecat.extraction.compute.load_backbone
 
     def load_backbone(weights, device):
         networks.append((weights, original(weights, device)))
         return networks[-1][1]
 
-    monkeypatch.setattr(timecat.features.compute, "load_backbone", load_backbone)
+    monkeypatch.setattr(timecat.extraction.compute, "load_backbone", load_backbone)
     assert main(["probe", "--config", str(config)]) == 0
     assert sum(forwards) == 4 * ((TRAIN * views + HELD_OUT if views else TRAIN) + TEST)
     assert len(networks) == 4 * (views + 2 if views else 2)
@@ -294,7 +294,7 @@ def test_several_processes_write_the_same_features(probed, tmp_path, digits, cap
 
 
 def test_a_killed_extraction_goes_on_with_the_missing_shards(probed, tmp_path, config, forwards, monkeypatch):
-    from timecat.features.file import FeatureFile
+    from timecat.extraction.file import FeatureFile
 
     process = subprocess.Popen([sys.executable, "-c", HELD + SMALL_SHARDS, str(config)], stdout=subprocess.DEVNULL)
     journals = [tmp_path / f"runs/s/features/digits/train/.member_{k}_10.shards" for k in range(4)]

@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.small_study import ONE_CYCLE, finish_members, write_probe, write_study
 from timecat.cli import main
-from timecat.features.file import FeatureFile
+from timecat.extraction.file import FeatureFile
 from timecat.heads.passes import Passes
 from timecat.heads.sgd import Heads
 
@@ -96,6 +96,6 @@ def test_processes_that_compute_features_leave_signals_to_their_parent(tmp_path,
                 os.kill(child.pid or 0, number)
         return concurrent.futures.wait(jobs, timeout)
 
-    monkeypatch.setattr("timecat.features.extract.wait", wait)
+    monkeypatch.setattr("timecat.extraction.extract.wait", wait)
     assert main(["probe", "--config", config, "--trainer.devices=2"]) == 0
     assert len(told) == 2 and left(config) == undisturbed

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from timecat.config.files import ProbeFile
-from timecat.features.extract import FeatureStore
-from timecat.features.parts import Part
+from timecat.extraction.extract import FeatureStore
+from timecat.extraction.parts import Part
 from timecat.heads.probe import devices
 from timecat.study import progress
 from timecat.study.plan import SeededCat, Snapshot

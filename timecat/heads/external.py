@@ -10,10 +10,10 @@ from torch import Tensor
 from timecat import files
 from timecat.cluster.stop import Stop
 from timecat.config.study import StudyConfig
-from timecat.features.blocks import Block, ExternalCat
-from timecat.features.external import ExternalFeatures
-from timecat.features.memory import memory_full
-from timecat.features.parts import Part
+from timecat.extraction.blocks import Block, ExternalCat
+from timecat.extraction.external import ExternalFeatures
+from timecat.extraction.memory import memory_full
+from timecat.extraction.parts import Part
 from timecat.heads.passes import Passes
 from timecat.heads.predictions import read_predictions, write_predictions
 from timecat.heads.probe import devices, keep, log_to_tensorboard, result_of_head

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from timecat.features.extra_tests import ExtraTest
-from timecat.features.extract import FeatureStore
-from timecat.features.projection import projected
+from timecat.extraction.extra_tests import ExtraTest
+from timecat.extraction.extract import FeatureStore
+from timecat.extraction.projection import projected
 from timecat.heads.calibration import calibration
 from timecat.heads.kept_logits import read_logits, write_logits
 from timecat.heads.linear_head import KeptHead, load_head

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from timecat.features.matrix import FeatureMatrix
-from timecat.features.precision import float32_products
+from timecat.extraction.matrix import FeatureMatrix
+from timecat.extraction.precision import float32_products
 from timecat.heads.lbfgs import Optimum, Standardised, minimise
 from timecat.heads.passes import LOGITS_AT_ONCE
 from timecat.heads.shots import Shots

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from timecat.features.matrix import FeatureMatrix
-from timecat.features.precision import float32_products
+from timecat.extraction.matrix import FeatureMatrix
+from timecat.extraction.precision import float32_products
 from timecat.heads.linear_head import LinearHead
 
 ITERATIONS = 1000

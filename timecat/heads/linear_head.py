@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from timecat import files
 from timecat.errors import UserError
@@ -55,6 +55,36 @@ class EnsembleHead(NamedTuple):
 
 
 KeptHead = LinearHead | EnsembleHead
+
+
+class Classifier(nn.Module):
+    """A kept head as a module: logits (b, num_classes) of features (b, D), float32.
+
+    A member's standardisation is part of its linear layer's weight and bias; several layers are an ensemble's.
+    """
+
+    def __init__(self, head: KeptHead) -> None:
+        super().__init__()
+        heads = head.heads if isinstance(head, EnsembleHead) else (head,)
+        self.layers = nn.ModuleList(_layer(one) for one in heads)
+        self.widths = [len(one.mean) for one in heads]
+        self.num_classes = len(heads[0].bias)
+
+    def forward(self, features: Tensor) -> Tensor:
+        parts = features.split(self.widths, 1)
+        logits = [layer(part) for layer, part in zip(self.layers, parts, strict=True)]
+        if len(logits) == 1:
+            return logits[0]
+        return torch.stack([each.log_softmax(1) for each in logits]).logsumexp(0) - math.log(len(logits))
+
+
+def _layer(head: LinearHead) -> nn.Linear:
+    layer = nn.Linear(len(head.mean), len(head.bias))
+    weight = head.weight.double() * head.scale.double()
+    with torch.no_grad():
+        layer.weight.copy_(weight)
+        layer.bias.copy_(head.bias.double() - weight @ head.mean.double())
+    return layer
 
 
 def save_head(head: KeptHead, path: Path) -> str:

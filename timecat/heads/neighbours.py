@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from timecat.features.matrix import FeatureMatrix
+from timecat.extraction.matrix import FeatureMatrix
 
 BANK_ROWS = 8192  # training images compared with at once
 QUERY_ROWS = 4096  # images classified at once, fewer where there are many classes

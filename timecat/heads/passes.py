@@ -21,10 +21,10 @@ from timecat.cluster.stop import Stop
 from timecat.config.files import ProbeFile
 from timecat.config.probe import EPOCHS
 from timecat.data.order import in_blocks
-from timecat.features.matrix import FeatureMatrix
-from timecat.features.memory import device_room
-from timecat.features.parts import Part
-from timecat.features.precision import float32_products, may_be_tf32
+from timecat.extraction.matrix import FeatureMatrix
+from timecat.extraction.memory import device_room
+from timecat.extraction.parts import Part
+from timecat.extraction.precision import float32_products, may_be_tf32
 from timecat.heads.kept_logits import as_float16
 from timecat.heads.linear_probe import learning_rate
 from timecat.heads.sgd import Heads

@@ -11,11 +11,11 @@ import torch
 
 from timecat.cluster.stop import Stop
 from timecat.config.files import ProbeFile
-from timecat.features.extra_tests import extra_tests
-from timecat.features.extract import FeatureStore
-from timecat.features.memory import memory_full
-from timecat.features.parts import images_of
-from timecat.features.projection import projected
+from timecat.extraction.extra_tests import extra_tests
+from timecat.extraction.extract import FeatureStore
+from timecat.extraction.memory import memory_full
+from timecat.extraction.parts import images_of
+from timecat.extraction.projection import projected
 from timecat.heads.calibration import calibration
 from timecat.heads.ensemble import OneMember, ensembles, members_of
 from timecat.heads.extra_tests import ExtraTests
@@ -40,6 +40,7 @@ from timecat.study.results import (
     read_results,
     result_of,
 )
+from timecat.study.saved_plan import save_preprocessing
 from timecat.study.study import Study
 
 
@@ -95,6 +96,7 @@ def _probe_data_set(study: Study, probe: ProbeFile, protocol: Protocol, stop: St
     by_head = {head: [cat for cat in wanted if cat.cat.head == head] for head in ("own", "ensemble", "linear")}
     keys |= feature_keys(store, members_of(by_head["ensemble"]))
     results = _begin(study, store, protocol)
+    save_preprocessing(directory.preprocessing(protocol), store.probe.data)
     predictions = read_predictions(directory.predictions(protocol))
     labels = store.labels(store.parts["test"])
     left = [

@@ -19,8 +19,8 @@ import torch
 
 from timecat.config.probe import EPOCHS
 from timecat.errors import UserError
-from timecat.features.matrix import FeatureMatrix
-from timecat.features.precision import float32_products
+from timecat.extraction.matrix import FeatureMatrix
+from timecat.extraction.precision import float32_products
 from timecat.heads.lbfgs import Standardised, minimise
 from timecat.heads.linear_head import KeptHead, LinearHead
 from timecat.heads.passes import Passes, Reading

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from timecat.config.files import ProbeFile
-from timecat.features.external import ExternalFeatures
+from timecat.extraction.external import ExternalFeatures
 from timecat.study.directory import read_record
 from timecat.study.results import are_the_same, image_settings, projection_of
 from timecat.study.study import Study

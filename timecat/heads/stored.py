@@ -12,12 +12,12 @@ import torch
 from timecat import files
 from timecat.config.files import ProbeFile
 from timecat.config.study import StudyConfig
-from timecat.features.external import ExternalFeatures
-from timecat.features.extract import FeatureStore
-from timecat.features.matrix import FeatureMatrix
-from timecat.features.memory import memory_full
-from timecat.features.parts import images_of
-from timecat.features.projection import projected
+from timecat.extraction.external import ExternalFeatures
+from timecat.extraction.extract import FeatureStore
+from timecat.extraction.matrix import FeatureMatrix
+from timecat.extraction.memory import memory_full
+from timecat.extraction.parts import images_of
+from timecat.extraction.projection import projected
 from timecat.heads.external import ArrayStore, feature_key
 from timecat.heads.passes import Passes
 from timecat.heads.probe import devices, feature_keys

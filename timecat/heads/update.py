@@ -11,7 +11,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from timecat.features.compiled import compiled
+from timecat.extraction.compiled import compiled
 from timecat.heads.linear_probe import MOMENTUM
 
 

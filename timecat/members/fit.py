@@ -1,7 +1,5 @@
 """`timecat fit` on a study: train one member here, or all that are unfinished, a process per GPU."""
 
-import dataclasses
-
 from timecat.cluster.members_table import live_table
 from timecat.cluster.slots import default_slots, say_of_slow_bf16, serve, train_in_slots, work
 from timecat.cluster.stop import REQUEUED, STOPPED, Stop, requeue
@@ -10,8 +8,8 @@ from timecat.data.mixture import in_words
 from timecat.members.train import trainer_of_members
 from timecat.process import die_with_parent, is_first_rank
 from timecat.study import progress
-from timecat.study.directory import write_record
 from timecat.study.recipe import check_recipe
+from timecat.study.saved_plan import save_plan, save_preprocessing
 from timecat.study.study import Study
 from timecat.terminal import say
 
@@ -45,11 +43,14 @@ def fit(
     plans = sorted(study.members, key=work, reverse=True) if member is None else [study.member(member)]
     for plan in plans:
         check_recipe(study, plan)
+        directory = study.directory.member(plan.name)
+        if directory.is_begun() and not directory.preprocessing.exists():  # of an earlier version
+            save_preprocessing(directory.preprocessing, plan.data)
+    save_plan(study)
     unfinished = [plan for plan in plans if not progress.is_finished(study, plan)]
     if not unfinished:
         say(f"{study.directory}: nothing to train, {len(plans)} of {len(plans)} members are finished")
         return 0
-    save_plan(study)
     slots = slots or default_slots(study)
     if is_first_rank():
         say_of_slow_bf16(study)
@@ -70,15 +71,3 @@ def check_data(study: Study) -> None:
     """Refuse a study whose files are missing or damaged, before anything is started."""
     for path in study.train_files:
         count_images(path)
-
-
-def save_plan(study: Study) -> None:
-    """Keep the plan, for people and other programs; no command reads it."""
-    plan = {
-        "name": study.name,
-        "batch_size": study.batch_size,
-        "horizon": study.horizon,
-        "cats": {name: dataclasses.asdict(cat) for name, cat in study.cats.items()},
-        "runs": [{**dataclasses.asdict(member), "steps": member.steps} for member in study.members],
-    }
-    write_record(study.directory.plan, plan)

@@ -13,6 +13,7 @@ from timecat.study import progress
 from timecat.study.directory import MemberDirectory, write_record
 from timecat.study.plan import MemberPlan
 from timecat.study.recipe import CONTENT, recipe, trained_with
+from timecat.study.saved_plan import save_preprocessing
 from timecat.study.study import Study
 from timecat.terminal import say
 
@@ -77,6 +78,7 @@ def train_member(study: Study, plan: MemberPlan, cli: "StudyCLI", stop: Stop) ->
             f"{plan.data.training_files[0]}: is not the file that {directory} was trained on; choose another study.name"
         )
     write_record(directory.recipe, {**recipe(study, plan), CONTENT: content})
+    save_preprocessing(directory.preprocessing, plan.data)
     train_to_the_end(cli, directory, plan, member, data, study.checkpoint_minutes, stop)
     if is_first_rank() and not progress.is_finished(study, plan):
         raise UserError(

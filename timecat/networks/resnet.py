@@ -97,11 +97,14 @@ class ScaledResNet(ResNet):
             self.inplanes = self.width
         return super()._make_layer(block, planes * self.width // 64, *args, **kwargs)
 
+    def feature_maps(self, images: Tensor) -> Tensor:
+        """What the last block gives (b, num_features, h', w') of images (b, 3, h, w), after ReLU."""
+        x = self.maxpool(self.relu(self.bn1(self.conv1(images))))
+        return self.layer4(self.layer3(self.layer2(self.layer1(x))))
+
     def features(self, images: Tensor) -> Tensor:
         """Penultimate features (b, num_features) of images (b, 3, h, w): after global average pooling, before fc."""
-        x = self.maxpool(self.relu(self.bn1(self.conv1(images))))
-        x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
-        return torch.flatten(self.avgpool(x), 1)
+        return torch.flatten(self.avgpool(self.feature_maps(images)), 1)
 
     def _forward_impl(self, x: Tensor) -> Tensor:
         return self.fc(self.features(x))

@@ -8,7 +8,7 @@ from timecat.config.files import ProbeFile
 from timecat.data.beton import class_names
 from timecat.data.mixture import group_numbers
 from timecat.errors import UserError
-from timecat.features.external import ExternalFeatures
+from timecat.extraction.external import ExternalFeatures
 from timecat.heads.scores import DRAWS
 from timecat.report.collect import read_predictions, results_by_cat
 from timecat.report.estimate import intervals, shown, unit_of

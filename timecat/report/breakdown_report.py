@@ -1,7 +1,7 @@
 """The breakdown as it is shown: printed, as markdown, and as a picture of mean and worst."""
 
 from timecat import files
-from timecat.features.external import ExternalFeatures
+from timecat.extraction.external import ExternalFeatures
 from timecat.figure import as_bytes, pyplot
 from timecat.report.breakdown import Breakdown, By, breakdowns
 from timecat.report.estimate import words

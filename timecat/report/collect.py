@@ -6,7 +6,7 @@ import numpy as np
 
 from timecat.config.files import ProbeFile
 from timecat.errors import UserError
-from timecat.features.external import ExternalFeatures
+from timecat.extraction.external import ExternalFeatures
 from timecat.heads.kept_logits import CHECKED, read_logits
 from timecat.report.calibration import summarise
 from timecat.report.estimate import holm, intervals, p_values, shown, unit_of

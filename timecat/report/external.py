@@ -2,8 +2,8 @@
 
 from timecat import files
 from timecat.errors import UserError
-from timecat.features.blocks import seeded_name
-from timecat.features.external import ExternalFeatures
+from timecat.extraction.blocks import seeded_name
+from timecat.extraction.external import ExternalFeatures
 from timecat.figure import as_bytes, pyplot
 from timecat.report.calibration import calibration_section
 from timecat.report.collect import add, add_labels_wanted, data_summary

@@ -1,6 +1,6 @@
 """`timecat plan` and `timecat status` on features that were computed elsewhere."""
 
-from timecat.features.external import ExternalFeatures
+from timecat.extraction.external import ExternalFeatures
 from timecat.heads.sweep import groups, head_bytes
 from timecat.report.memory import planned_memory
 from timecat.study.directory import Protocol

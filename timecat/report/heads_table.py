@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from timecat.features.external import ExternalFeatures
+from timecat.extraction.external import ExternalFeatures
 from timecat.report.estimate import words
 from timecat.report.significance import mark
 from timecat.study.reported import Report

@@ -1,10 +1,12 @@
 """The owner of what lies below <root>/<study>: every name, the JSON files' version, and when a member is finished.
 
-member_<seed>…/  snapshot_<step>.pt, last.ckpt, previous.ckpt, recipe.json, progress.json, done.json, lock
+member_<seed>…/  snapshot_<step>.pt, last.ckpt, previous.ckpt, recipe.json, preprocessing.json, progress.json,
+                 done.json, lock
 features/<data>/<part>/<member>_<step>.npy and .json; <part>_paper where the paper's protocol normalises otherwise
 soups/           means of members' weights
-probe/<data>/    results.json, predictions.npz, knn.json, few_shot.json, lock, logits/<cat>_<repetition>.npy,
-                 heads/<cat>_<repetition>.npz, tests/<test>/ with predictions.npz and logits/ of each of data.tests
+probe/<data>/    results.json, predictions.npz, preprocessing.json, knn.json, few_shot.json, lock,
+                 logits/<cat>_<repetition>.npy, heads/<cat>_<repetition>.npz,
+                 tests/<test>/ with predictions.npz and logits/ of each of data.tests
 tuned/<name>/<repetition>/  results.json, predictions_<data>.npz, lock, and a member's files for each run
 launch/          the scripts that were submitted, jobs, lock
 logs/            fit_<member>.log, probe_<place in study.probes>.log, report.log
@@ -102,6 +104,11 @@ class MemberDirectory:
         return self.path / "recipe.json"
 
     @property
+    def preprocessing(self) -> Path:
+        """How images are seen in evaluation."""
+        return self.path / "preprocessing.json"
+
+    @property
     def done(self) -> Path:
         return self.path / "done.json"
 
@@ -175,6 +182,10 @@ class ProbeDirectory:
     def head(self, block: str, protocol: Protocol) -> Path:
         """The chosen head of one cat and repetition."""
         return self.path / "heads" / f"{block}{_suffix(protocol)}.npz"
+
+    def preprocessing(self, protocol: Protocol) -> Path:
+        """How its images are seen in evaluation."""
+        return self.path / f"preprocessing{_suffix(protocol)}.json"
 
     def test(self, name: str) -> "ProbeDirectory":
         """Of one of data.tests: its predictions and logits have the same names."""
@@ -262,6 +273,10 @@ class StudyDirectory:
 
     def probe(self, data: str) -> ProbeDirectory:
         return ProbeDirectory(self.path / "probe" / data)
+
+    def probed(self) -> list[str]:
+        """The data sets that have results by the held-out protocol."""
+        return [path.parent.name for path in sorted(self.path.glob("probe/*/results.json"))]
 
     def tuned(self, name: str, repetition: int | str) -> TunedDirectory:
         return TunedDirectory(self.path / "tuned" / name / str(repetition))

@@ -9,7 +9,7 @@ import torch
 from timecat.cluster.stop import Stop
 from timecat.config.files import ProbeFile
 from timecat.config.member import MemberConfig
-from timecat.features.extract import FeatureStore
+from timecat.extraction.extract import FeatureStore
 from timecat.heads.passes import Passes
 from timecat.heads.probe import devices, result_of_head, write_predictions
 from timecat.heads.protocols import choose

@@ -34,7 +34,7 @@ def read_folders(root: Path, wanted: Sequence[str] | None) -> list[Split]:
     require(root, wanted, present)
     if wanted is None:
         for child in _subdirectories(root):
-            if child not in split_dirs.values() and next(_images(child), None):
+            if child not in split_dirs.values() and next(find_images(child), None):
                 remedy = f"leave it out with --splits {','.join(present)}"
                 raise UserError(f"{child}: holds images beside the splits, in no class directory of a split; {remedy}")
     classes = _class_names(split_dirs["train"])
@@ -62,7 +62,7 @@ def _class_names(directory: Path) -> tuple[str, ...]:
     return names
 
 
-def _images(directory: Path) -> Iterator[str]:
+def find_images(directory: Path) -> Iterator[str]:
     """The paths of the images below a directory; a link back up is not followed twice."""
 
     def stop(error: OSError) -> None:
@@ -85,7 +85,7 @@ def _folder(name: str, directory: Path, classes: tuple[str, ...]) -> Split:
         if class_name not in number:
             raise UserError(f"{directory / class_name}: a class that the train split lacks; add it there or remove it")
         before = len(paths)
-        paths.extend(_images(directory / class_name))
+        paths.extend(find_images(directory / class_name))
         if len(paths) == before:
             raise UserError(f"{directory / class_name}: a class directory without an image; add some or remove it")
         labels.extend([number[class_name]] * (len(paths) - before))

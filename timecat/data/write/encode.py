@@ -94,9 +94,7 @@ def encode(item: Path | np.ndarray, settings: Settings, index: int) -> Encoded:
     unchanged = turn is None and size == image.size and not settings.is_raw(*size, index)
     if plain_jpeg and unchanged and _turbojpeg_is_content(source, *size):
         return Encoded(JPEG, image.height, image.width, source, True)
-    image = _rgb(image)
-    if turn is not None:
-        image = image.transpose(turn)
+    image = upright_rgb(image)
     size = settings.size(*image.size)
     if size != image.size:
         image = image.resize(size, Image.Resampling.LANCZOS)
@@ -122,6 +120,17 @@ def _orientation(image: Image.Image) -> int:
         return image.getexif().get(_ORIENTATION, 1)
     except Exception:  # damaged EXIF tells no orientation, and the pixels are whole
         return 1
+
+
+def upright_rgb(image: Image.Image) -> Image.Image:
+    """The image in 8-bit RGB, turned as its EXIF orientation says.
+
+    Raises:
+        ValueError: its pixels have no known range.
+    """
+    turn = _UPRIGHT.get(_orientation(image))
+    image = _rgb(image)
+    return image if turn is None else image.transpose(turn)
 
 
 def _rgb(image: Image.Image) -> Image.Image:

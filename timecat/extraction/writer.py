@@ -6,7 +6,7 @@ from types import TracebackType
 
 from torch import Tensor
 
-from timecat.features.file import FeatureFile
+from timecat.extraction.file import FeatureFile
 
 
 class Writer:

@@ -11,12 +11,12 @@ import torch
 
 from timecat.config.probe import ProbeConfig
 from timecat.errors import UserError
-from timecat.features.ahead import one_ahead
-from timecat.features.compiled import compiled
-from timecat.features.file import FeatureFile
-from timecat.features.matrix import FeatureMatrix
-from timecat.features.precision import float32_products, may_be_tf32, resolved
-from timecat.features.writer import Writer
+from timecat.extraction.ahead import one_ahead
+from timecat.extraction.compiled import compiled
+from timecat.extraction.file import FeatureFile
+from timecat.extraction.matrix import FeatureMatrix
+from timecat.extraction.precision import float32_products, may_be_tf32, resolved
+from timecat.extraction.writer import Writer
 from timecat.networks.folded import folded
 from timecat.networks.resnet import resnet
 
@@ -181,7 +181,7 @@ def test_what_cannot_be_compiled_is_run_as_it_stands(capsys):
 
 def test_rows_are_read_ahead_pool_by_pool_in_the_order_of_the_file(monkeypatch):
     """Each row once, before a batch needs it, and no more than one pool beyond."""
-    import timecat.features.matrix as module
+    import timecat.extraction.matrix as module
 
     monkeypatch.setattr(module, "POOL", 100)
     features = torch.rand(1000, 8)

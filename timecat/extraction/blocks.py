@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from timecat.config.features import SPLITS
-from timecat.features.arrays import check_finite
+from timecat.extraction.arrays import check_finite
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,8 +11,8 @@ from timecat.config.features import SPLITS, FeaturesFile
 from timecat.config.section import suggestion
 from timecat.data.split import SPLIT_SEED, stratified_split
 from timecat.errors import UserError
-from timecat.features.arrays import open_features, open_whole_numbers
-from timecat.features.blocks import Block, ExternalCat
+from timecat.extraction.arrays import open_features, open_whole_numbers
+from timecat.extraction.blocks import Block, ExternalCat
 from timecat.study.directory import Protocol, StudyDirectory, read_record
 from timecat.study.protocols import BEFORE
 from timecat.study.results import CatResult, Results, head_settings, order_before

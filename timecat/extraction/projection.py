@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from timecat.features.parts import Part
+from timecat.extraction.parts import Part
 from timecat.study.plan import SeededCat, Snapshot
 
 ROWS_AT_ONCE = 8192

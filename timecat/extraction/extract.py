@@ -22,13 +22,13 @@ from torch import Tensor
 from timecat.cluster.stop import Stop, deaf_children
 from timecat.config.files import ProbeFile
 from timecat.errors import UserError
-from timecat.features.compute import Work, compute
-from timecat.features.file import FeatureFile
-from timecat.features.memory import device_room
-from timecat.features.parts import Part, images_of, parts
-from timecat.features.precision import resolved
-from timecat.features.projection import Projected, Projections
-from timecat.features.soup import make_soup
+from timecat.extraction.compute import Work, compute
+from timecat.extraction.file import FeatureFile
+from timecat.extraction.memory import device_room
+from timecat.extraction.parts import Part, images_of, parts
+from timecat.extraction.precision import resolved
+from timecat.extraction.projection import Projected, Projections
+from timecat.extraction.soup import make_soup
 from timecat.networks.backbone import Weights
 from timecat.process import PARENT, compute_threads, die_with_parent
 from timecat.progress_bar import bar

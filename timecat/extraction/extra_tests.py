@@ -9,7 +9,7 @@ from timecat.config.files import ProbeFile
 from timecat.data.beton import class_names
 from timecat.data.datamodule import ImageData
 from timecat.errors import UserError
-from timecat.features.parts import Part
+from timecat.extraction.parts import Part
 
 
 @dataclass(frozen=True)

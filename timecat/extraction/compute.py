@@ -11,12 +11,12 @@ from timecat.config.probe import ProbeConfig
 from timecat.data.datamodule import ImageData
 from timecat.data.loader import BetonLoader
 from timecat.errors import UserError
-from timecat.features.ahead import one_ahead
-from timecat.features.compiled import compiled
-from timecat.features.file import FeatureFile
-from timecat.features.parts import Part
-from timecat.features.precision import float32_products
-from timecat.features.writer import Writer
+from timecat.extraction.ahead import one_ahead
+from timecat.extraction.compiled import compiled
+from timecat.extraction.file import FeatureFile
+from timecat.extraction.parts import Part
+from timecat.extraction.precision import float32_products
+from timecat.extraction.writer import Writer
 from timecat.networks.backbone import Backbone, Weights, load_backbone
 from timecat.networks.folded import folded
 

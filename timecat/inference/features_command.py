@@ -1,0 +1,159 @@
+"""`timecat features`: a directory of images becomes arrays of features, part by part, so that a stop costs little."""
+
+import argparse
+import hashlib
+import io
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import BinaryIO, cast
+
+import numpy as np
+
+from timecat import files
+from timecat.cluster.stop import until_stopped
+from timecat.data.transform import EvalTransform
+from timecat.errors import UserError
+from timecat.inference.extract import outputs
+from timecat.inference.images import ImageFiles, list_images, say_broken
+from timecat.inference.load import load_by_name
+from timecat.networks.cat import FrozenCat
+from timecat.progress_bar import bar
+from timecat.terminal import say
+
+PART = 4096  # images; what a stop may cost
+_DESCRIPTION = """\
+Compute the features of your own images by a cat of a finished study: read,
+cropped, resized and normalised as its members' images were.
+
+CAT is STUDY:CAT or STUDY:CAT:REPETITION, such as runs/demo:cat5.
+DIR holds images, or a directory of images for each class.
+OUT gets
+  features.npy   (n, features), a row for each image
+  files.txt      the images' names below DIR, a line for each row
+  labels.npy     int64 (n,), and classes.txt, where DIR has classes
+  features.json  what they were made of
+Stopped in the middle, the same command goes on. OUT's arrays are what a config
+with a features section takes: docs/features.md.
+"""
+
+
+def main(argv: Sequence[str]) -> int:
+    """The command `timecat features`; returns 0. Raises UserError on bad input and SystemExit(2) on bad options."""
+    parser = argparse.ArgumentParser(
+        "timecat features",
+        description=_DESCRIPTION,
+        epilog="example: timecat features runs/demo:cat5 photos/ features/photos",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("cat", metavar="CAT", help="whose features, see above")
+    add("images", metavar="DIR", type=Path, help="the images")
+    add("out", metavar="OUT", type=Path, help="the directory that the arrays go to")
+    add("--data", metavar="NAME", help="see images as this probe did, not as the members in training")
+    add_options(parser)
+    add("--storage", choices=("float32", "float16"), default="float32", help="type of the array (default: float32)")
+    options = parser.parse_args(argv)
+    cat, images = load_by_name(options.cat, options.data), list_images(options.images)
+    return until_stopped(lambda stop: write_features(cat, images, options))
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """What all commands take that put images through a cat."""
+    add = parser.add_argument
+    add("--device", metavar="D", help="such as cuda:0 or cpu (default: a GPU where there is one)")
+    add("--batch-size", type=int, default=64, metavar="N", help="images at once (default: 64)")
+    add(
+        "--precision", choices=("auto", "float32", "tf32", "bfloat16"), default="auto", help="as probe.precision has it"
+    )
+    add("--workers", type=int, metavar="N", help="threads that decode (default: one a core)")
+    add("--skip-broken", action="store_true", help="leave broken images out and list them, rather than stop")
+
+
+def write_features(cat: FrozenCat, images: ImageFiles, options: argparse.Namespace) -> None:
+    """Compute what is missing below `options.out`.
+
+    Raises:
+        UserError: an image is broken, or other features lie there.
+    """
+    out, paths, transform = options.out, images.paths(), cast(EvalTransform, cat.transform)
+    made_of = {
+        "cat": options.cat,
+        "weights": _hash(*(tensor.numpy().tobytes() for tensor in cat.members.state_dict().values())),
+        "preprocessing": transform.preprocessing.as_json(),
+        "images": _hash(*(f"{name} {images.root.joinpath(name).stat()[6:9:2]}".encode() for name in images.names)),
+        "precision": options.precision,
+        "storage": options.storage,
+    }
+    if (out / "features.npy").exists():
+        before = (files.read_json(out / "features.json") or {}).get("made_of", {})
+        if differing := [key for key in made_of if before.get(key) != made_of[key]]:
+            raise UserError(f"{out}: holds features of other {' and '.join(differing)}; choose another OUT")
+        say(f"{out}: up to date")
+        return
+    parts = out / f".parts-{_hash(json.dumps(made_of).encode())[:16]}"
+    places = {start: parts / f"{start}.npz" for start in range(0, len(paths), PART)}
+    done = sum(len(paths[start : start + PART]) for start, part in places.items() if part.exists())
+    with bar(f"features of {options.images}", len(paths), "images", done) as advance:
+        for start, part in places.items():
+            if not part.exists():
+                _compute(cat, paths[start : start + PART], part, options, advance)
+    rows, broken = _join(out, list(places.values()), images, options.storage)
+    files.write_json(out / "features.json", {"made_of": made_of, "broken": broken})
+    shutil.rmtree(parts)
+    if broken:
+        say(f"warning: left out {len(broken):,} broken images: {say_broken(broken)}", error=True)
+    of_classes = f", {len(images.classes)} classes" if images.classes else ""
+    say(f"{out}/features.npy: {rows:,} images{of_classes}, {cat.num_features:,} features each, {options.storage}")
+
+
+def _compute(
+    cat: FrozenCat, paths: list[Path], part: Path, options: argparse.Namespace, advance: Callable[[int], None]
+) -> None:
+    """Write features and, image by image, what is wrong with it, of one part."""
+    found, wrong = [], []
+    for features, whys in outputs(
+        cat,
+        paths,
+        options.device,
+        options.batch_size,
+        options.precision,
+        options.workers,
+        options.skip_broken,
+    ):
+        found.append(features.numpy().astype(options.storage))
+        wrong += [why or "" for why in whys]
+        advance(len(whys))
+    buffer = io.BytesIO()
+    np.savez(buffer, features=np.concatenate(found), wrong=np.array(wrong))
+    files.write_bytes(part, buffer.getvalue())
+
+
+def _join(out: Path, parts: list[Path], images: ImageFiles, storage: str) -> tuple[int, list[str]]:
+    """Write the arrays of all parts; how many rows they have, and what is wrong with the images left out."""
+    wrong = np.concatenate([np.load(part)["wrong"] for part in parts])
+    whole, width = np.flatnonzero(wrong == ""), np.load(parts[0])["features"].shape[1]
+
+    def write(file: BinaryIO) -> None:
+        header = {"descr": np.dtype(storage).str, "fortran_order": False, "shape": (len(whole), width)}
+        np.lib.format.write_array_header_1_0(file, header)
+        for part in parts:
+            file.write(np.load(part)["features"].tobytes())
+
+    files.write_bytes(
+        out / "files.txt", "".join(f"{images.names[i]}\n" for i in whole).encode(errors="surrogateescape")
+    )
+    if images.classes:
+        files.write_with(out / "labels.npy", lambda file: np.save(file, images.labels[whole]))
+        files.write_bytes(out / "classes.txt", "".join(f"{name}\n" for name in images.classes).encode())
+    files.write_with(out / "features.npy", write)
+    return len(whole), [why for why in wrong.tolist() if why]
+
+
+def _hash(*content: bytes) -> str:
+    digest = hashlib.sha256()
+    for each in content:
+        digest.update(each)
+    return digest.hexdigest()

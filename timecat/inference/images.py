@@ -1,0 +1,88 @@
+"""Images in files of any kind, read as training read them: stored as `timecat write` would, decoded, and seen."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from timecat.data.beton import JPEG
+from timecat.data.kernel import is_harmless, kernel
+from timecat.data.sources.folders import SPLITS, find_images
+from timecat.data.transform import EvalTransform
+from timecat.data.write.encode import Settings, encode
+from timecat.errors import UserError
+
+
+@dataclass(frozen=True)
+class ImageFiles:
+    """Files below a directory.
+
+    Attributes:
+        root: the directory.
+        names: of the files, relative to it, sorted.
+        classes: the names of its subdirectories, where each image lies in one; else empty.
+        labels: int64 (n,), numbers into classes; empty without classes.
+    """
+
+    root: Path
+    names: list[str]
+    classes: tuple[str, ...]
+    labels: np.ndarray
+
+    def paths(self) -> list[Path]:
+        return [self.root / name for name in self.names]
+
+
+def list_images(root: str | Path) -> ImageFiles:
+    """The images of a directory, in it or in a subdirectory for each class.
+
+    Raises:
+        UserError: no such directory, none in it, or the directory of several splits.
+    """
+    root = Path(root)
+    if not root.is_dir():
+        raise UserError(f"{root}: no such directory; name one of images")
+    names = sorted(str(Path(path).relative_to(root)) for path in find_images(root))
+    if not names:
+        raise UserError(f"{root}: holds no image that timecat knows by its name, such as .jpg or .png")
+    first = [Path(name).parts[0] if len(Path(name).parts) > 1 else "" for name in names]
+    classes = tuple(sorted(set(first)))
+    if classes and set(classes) <= set(SPLITS):
+        raise UserError(f"{root}: has the splits {', '.join(classes)}; name the directory of one")
+    if "" in classes:
+        return ImageFiles(root, names, (), np.empty(0, np.int64))
+    return ImageFiles(root, names, classes, np.array([classes.index(one) for one in first], np.int64))
+
+
+def read_image(image: str | Path | np.ndarray, transform: EvalTransform) -> np.ndarray:
+    """What a network sees of an image, uint8 (side, side, 3): bit for bit what it saw of the stored one.
+
+    Args:
+        image: a file, or uint8 (h, w, 3), RGB.
+
+    Raises:
+        UserError: the file is no whole image.
+    """
+    stored_as, name = transform.preprocessing, image if isinstance(image, str | Path) else "an array"
+    storage = "jpeg" if stored_as.storage == "mixed" else stored_as.storage
+    try:
+        item = image if isinstance(image, np.ndarray) else Path(image)
+        stored = encode(item, Settings(stored_as.max_side, storage, stored_as.quality), 0)
+    except Exception as error:  # PIL's decoders raise of every kind
+        why = " ".join(str(error).split())[:200] or type(error).__name__
+        raise UserError(f"{name}: broken ({why})") from None
+    shape = (stored.height, stored.width, 3)
+    if stored.mode != JPEG:
+        return transform.see(np.frombuffer(stored.data, np.uint8).reshape(shape))
+    pixels = np.empty(shape, np.uint8)
+    why = kernel().decode(np.frombuffer(stored.data, np.uint8), pixels)
+    if why and not is_harmless(why):
+        raise UserError(f"{name}: broken ({why})")
+    return transform.see(pixels)
+
+
+def say_broken(names: Sequence[str]) -> str:
+    """The first of the broken files, and how many more there are."""
+    more = f" and {len(names) - 3:,} more" if len(names) > 3 else ""
+    return ", ".join(names[:3]) + more
