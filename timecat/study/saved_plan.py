@@ -4,12 +4,13 @@ import dataclasses
 from pathlib import Path
 from typing import Any, TypedDict, cast
 
+from timecat import files
 from timecat.config.data import DataConfig
 from timecat.config.section import suggestion
 from timecat.data.beton import class_names
 from timecat.data.preprocessing import Preprocessing, preprocessing_of
 from timecat.errors import UserError
-from timecat.study.directory import StudyDirectory, read_record, write_record
+from timecat.study.directory import VERSION, StudyDirectory, read_record, write_record
 from timecat.study.plan import Snapshot
 from timecat.study.study import Study
 
@@ -44,7 +45,8 @@ def save_plan(study: Study) -> None:
         "networks": networks,
         "runs": [{**dataclasses.asdict(member), "steps": member.steps} for member in study.members],
     }
-    write_record(study.directory.plan, plan)
+    if read_record(study.directory.plan) != files.as_json({"version": VERSION, **plan}):
+        write_record(study.directory.plan, plan)
 
 
 def _saved(snapshot: Snapshot) -> SavedNetwork:
