@@ -68,6 +68,10 @@ def _dispatch(arguments: list[str]) -> int:
         from timecat.inference.features_command import main as features
 
         return features(rest)
+    if command == "export":
+        from timecat.inference.export_command import main as export
+
+        return export(rest)
     if command == "predict" and _names_a_cat(rest):
         from timecat.inference.predict_command import main as predict
 
@@ -75,7 +79,7 @@ def _dispatch(arguments: list[str]) -> int:
     if command not in (*STUDY_COMMANDS, "tune", "bottleneck", *LIGHTNING):
         from timecat.config.section import suggestion
 
-        known = [*STUDY_COMMANDS, "write", "features", "tune", "bottleneck", *LIGHTNING]
+        known = [*STUDY_COMMANDS, "write", "features", "export", "tune", "bottleneck", *LIGHTNING]
         raise UserError(f"no command {command!r}; {suggestion(command, known)}")
     if command == "bottleneck":
         if not rest or rest[0] in ("-h", "--help", "help"):

@@ -2,6 +2,7 @@
 
 import io
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -63,12 +64,22 @@ class Classifier(nn.Module):
     A member's standardisation is part of its linear layer's weight and bias; several layers are an ensemble's.
     """
 
-    def __init__(self, head: KeptHead) -> None:
+    def __init__(self, layers: Sequence[nn.Linear]) -> None:
         super().__init__()
-        heads = head.heads if isinstance(head, EnsembleHead) else (head,)
-        self.layers = nn.ModuleList(_layer(one) for one in heads)
-        self.widths = [len(one.mean) for one in heads]
-        self.num_classes = len(heads[0].bias)
+        self.layers = nn.ModuleList(layers)
+        self.widths, self.num_classes = [layer.in_features for layer in layers], layers[0].out_features
+
+    @classmethod
+    def of(cls, head: KeptHead) -> "Classifier":
+        return cls([_layer(one) for one in (head.heads if isinstance(head, EnsembleHead) else (head,))])
+
+    @classmethod
+    def of_state(cls, state: dict[str, Tensor]) -> "Classifier":
+        """Of what `state_dict` gave."""
+        weights = [state[f"layers.{k}.weight"] for k in range(len(state) // 2)]
+        found = cls([nn.Linear(weight.shape[1], weight.shape[0]) for weight in weights])
+        found.load_state_dict(state)
+        return found
 
     def forward(self, features: Tensor) -> Tensor:
         parts = features.split(self.widths, 1)

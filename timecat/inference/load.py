@@ -2,23 +2,27 @@
 
 from pathlib import Path
 
+import safetensors.torch
+
 from timecat import files
 from timecat.config.section import suggestion
 from timecat.data.preprocessing import Preprocessing
 from timecat.data.transform import EvalTransform
 from timecat.errors import UserError
 from timecat.heads.linear_head import Classifier, load_head
+from timecat.inference.card import CONFIG, read_config
+from timecat.inference.export import HEAD
 from timecat.networks.backbone import Weights
 from timecat.networks.cat import FrozenCat
 from timecat.study.directory import ProbeDirectory, StudyDirectory, read_record
 from timecat.study.saved_plan import SavedNetwork, read_networks, read_preprocessing
 
 
-def load(study: str | Path, cat: str, *, data: str | None = None, repetition: int = 0) -> FrozenCat:
-    """Load a cat of a finished study from its directory, on the CPU; every byte of its weights is checked.
+def load(study: str | Path, cat: str | None = None, *, data: str | None = None, repetition: int = 0) -> FrozenCat:
+    """Load a cat of a finished study, on the CPU; every byte of its weights is checked.
 
     Args:
-        study: its directory, such as runs/demo.
+        study: its directory, such as runs/demo; or one that `timecat export` wrote, without anything else.
         cat: its name in study.cats.
         data: the probe whose chosen head classifies, and whose preprocessing `transform` then is; without it, features
             alone, and the preprocessing that the members were trained for.
@@ -33,6 +37,10 @@ def load(study: str | Path, cat: str, *, data: str | None = None, repetition: in
             was written; the cat is no concatenation of networks in files.
     """
     directory = StudyDirectory(Path(study))
+    if cat is None:
+        if (directory.path / CONFIG).is_file():
+            return _exported(directory.path)
+        raise UserError(f"{study}: name one of the study's cats too, or a directory that `timecat export` wrote")
     config, networks = read_networks(directory, cat, repetition)
     if config.get("soup") or config.get("project"):
         raise UserError(f"{directory}: {cat} is a soup or a projection; load the cat that it is made of")
@@ -61,9 +69,9 @@ def load_by_name(name: str, data: str | None = None, head: bool = False) -> Froz
     Raises:
         UserError: it is no such name; as `load`.
     """
-    study, *rest = name.split(":")
-    if len(rest) not in (1, 2) or not all(rest) or (len(rest) == 2 and not rest[1].isdigit()):
-        raise UserError(f"{name}: must be a study's directory and a cat, such as runs/demo:cat5 or runs/demo:cat5:2")
+    if (Path(name) / CONFIG).is_file():
+        return load(name)
+    study, cat, repetition = split_name(name)
     if head and data is None:
         probes = StudyDirectory(Path(study)).probed()
         if len(probes) > 1:
@@ -71,7 +79,29 @@ def load_by_name(name: str, data: str | None = None, head: bool = False) -> Froz
         if not probes:
             raise UserError(f"{study}: no probe has results; `timecat probe` makes them")
         data = probes[0]
-    return load(study, rest[0], data=data, repetition=int(rest[1]) if len(rest) == 2 else 0)
+    return load(study, cat, data=data, repetition=repetition)
+
+
+def split_name(name: str) -> tuple[str, str, int]:
+    """Study, cat and repetition of STUDY:CAT or STUDY:CAT:REPETITION.
+
+    Raises:
+        UserError: it is no such name.
+    """
+    study, *rest = name.split(":")
+    if len(rest) not in (1, 2) or not all(rest) or (len(rest) == 2 and not rest[1].isdigit()):
+        raise UserError(f"{name}: must be a study's directory and a cat, such as runs/demo:cat5 or runs/demo:cat5:2")
+    return study, rest[0], int(rest[1]) if len(rest) == 2 else 0
+
+
+def _exported(path: Path) -> FrozenCat:
+    """What `timecat export` wrote as safetensors."""
+    config = read_config(path)
+    head, transform = None, EvalTransform(Preprocessing.of_json(config["preprocessing"]))
+    if config["data"] is not None:
+        head = Classifier.of_state(safetensors.torch.load_file(path / HEAD))
+    weights = [Weights(path / one["file"], one["features"], one["backbone"]) for one in config["members"]]
+    return FrozenCat(weights, head, config["classes"], transform)
 
 
 def _weights(directory: StudyDirectory, network: SavedNetwork) -> Weights:
@@ -116,4 +146,4 @@ def _head(directory: StudyDirectory, probe: ProbeDirectory, data: str, name: str
     path = probe.head(name, "heldout")
     if "head_sha256" not in result or not path.is_file():
         raise UserError(f"{path}: the head was not kept; with probe.logits true, `timecat probe` keeps it")
-    return Classifier(load_head(path, result["head_sha256"]))
+    return Classifier.of(load_head(path, result["head_sha256"]))
