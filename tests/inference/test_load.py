@@ -181,3 +181,13 @@ def test_weights_that_were_changed_are_refused(root, monkeypatch, capsys):
 def test_the_package_itself_imports_nothing_heavy():
     program = "import sys, timecat; sys.exit(sorted({'torch', 'numpy', 'lightning'} & set(sys.modules)) or 0)"
     assert subprocess.run([sys.executable, "-c", program]).returncode == 0
+
+
+def test_a_probe_that_sees_images_otherwise_is_told(root, capsys):
+    assert main(["plan", "--config", str(root / "s.yaml")]) == 0
+    told = [line for line in capsys.readouterr().out.splitlines() if "otherwise" in line]
+    assert told == [
+        "probe whole: sees images otherwise than the members in training: another normalisation (data.normalisation), "
+        "squash crop, not center (data.view), bicubic resize, not area (data.interpolation), 20 pixels, not 48 "
+        "(data.resolution)"
+    ]

@@ -41,7 +41,9 @@ from timecat.study.results import (
     result_of,
 )
 from timecat.study.saved_plan import save_preprocessing
+from timecat.study.seen_otherwise import seen_otherwise
 from timecat.study.study import Study
+from timecat.terminal import say
 
 
 def probe(
@@ -68,6 +70,8 @@ def probe(
         images.beton("test")
         extra_tests(each, images)
     for each in probes:
+        if differs := seen_otherwise(study, each):
+            say(differs)
         try:
             with progress.probing(study.directory.probe(each.name)):
                 _probe_data_set(study, each, protocol, stop)

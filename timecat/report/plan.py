@@ -14,6 +14,7 @@ from timecat.heads.sweep import groups, head_bytes, largest_first
 from timecat.report.cost_table import cost_table
 from timecat.report.memory import planned_memory
 from timecat.study.cat_costs import costs_of_cats
+from timecat.study.seen_otherwise import seen_otherwise
 from timecat.study.study import Study
 from timecat.terminal import duration, print_table, say
 
@@ -78,6 +79,8 @@ def plan(study: Study, images_per_sec: float | None = None, nodes: int = 1, devi
     say_of_few_cores(study, devices)
     for probe in study.probes:
         say(_probe_plan(study, probe))
+        if differs := seen_otherwise(study, probe):
+            say(differs)
 
 
 def _probe_plan(study: Study, probe: ProbeFile) -> str:
