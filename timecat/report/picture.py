@@ -1,14 +1,16 @@
 """The report's picture: top-1 against the number of members, and the gaps to direct training."""
 
+from collections.abc import Callable
 from itertools import cycle
 from typing import Any
 
 from timecat.figure import as_bytes, color_sequence, pyplot
 from timecat.report.estimate import words as words_of
 from timecat.study.budget import is_equal
-from timecat.study.reported import CatSummary, Gap, Gaps, Report
+from timecat.study.reported import Accuracy, CatSummary, Gap, Gaps, Report
 from timecat.study.study import Study
 
+COLUMNS = 3  # panels beside each other; more data sets go on below
 MARKERS = "*PDX^v"  # of cats that are no point of the line; where there are more, all cats have a row each
 
 
@@ -28,15 +30,20 @@ def picture(study: Study, content: Report, kind: str) -> bytes:
     in_rows, gaps = len(stars) > len(MARKERS), content.get("gaps", {})
     data = content["data"]
     height = 1.6 + 0.3 * len(shown) if in_rows else 3.8
-    heights = [height, 3.4] if gaps else [height]
+    columns = len(data) if len(data) <= COLUMNS else -(-len(data) // -(-len(data) // COLUMNS))
+    heights = ([height, 3.4] if gaps else [height]) * -(-len(data) // columns)
     figure, panels = pyplot().subplots(
         len(heights),
-        len(data),
-        figsize=(4.6 * len(data) + 0.4 + 1.2 * in_rows, sum(heights) + 0.2),
+        columns,
+        figsize=(4.6 * columns + 0.4 + 1.2 * in_rows, sum(heights) + 0.2),
         squeeze=False,
         height_ratios=heights,
     )
-    for panel, of_data, colour in zip(panels[0], data, cycle(color_sequence()), strict=False):
+    kinds = 2 if gaps else 1
+    places = [panel for row in panels[::kinds] for panel in row]
+    for panel in places[len(data) :]:
+        panel.set_visible(False)
+    for panel, of_data, colour in zip(places, data, cycle(color_sequence()), strict=False):
         name = of_data["name"]
         if in_rows:
             _rows(panel, shown, name, colour)
@@ -49,16 +56,18 @@ def picture(study: Study, content: Report, kind: str) -> bytes:
         panel.spines[["top", "right"]].set_visible(False)
         if not in_rows:
             panel.legend(frameon=False, fontsize=8)
-    if not in_rows:
-        panels[0][0].set_ylabel("linear probe, top-1 %")
-    for row in panels[1:]:
-        for panel, of_data in zip(row, data, strict=True):
-            if of_data["name"] in gaps:
-                _gaps(panel, of_data["name"], gaps[of_data["name"]])
-            else:
-                panel.set_visible(False)
-        row[0].set_ylabel("gap to direct training, points")
-    figure.suptitle(f"{study.name}: {budget:,} pretraining images for {content['baseline']}", fontsize=11)
+    for row in panels[::kinds] if not in_rows else ():
+        row[0].set_ylabel("linear probe, top-1 %")
+    below = [panel for row in panels[1::kinds] for panel in row] if gaps else []
+    for place, panel in enumerate(below):
+        name = data[place]["name"] if place < len(data) else ""
+        if name in gaps:
+            _gaps(panel, name, gaps[name])
+        else:
+            panel.set_visible(False)
+        if place % columns == 0:
+            panel.set_ylabel("gap to direct training, points")
+    figure.suptitle(f"{study.name}: {budget:,} pretraining images each", fontsize=11)
     figure.text(0.5, 0.004, _caption(content), ha="center", fontsize=7.5, color="grey")
     figure.tight_layout(rect=(0, 0.03, 1, 1))
     return as_bytes(figure, kind)
@@ -66,7 +75,8 @@ def picture(study: Study, content: Report, kind: str) -> bytes:
 
 def _caption(content: Report) -> str:
     most = max(len(value["values"]) for row in content["cats"].values() for value in row["acc1"].values())
-    words = f"bars: standard deviation over {most} repetitions; " if most > 1 else "one repetition; "
+    words = f"thick bars: standard deviation over {most} repetitions; " if most > 1 else "one repetition; "
+    words += f"{'thin bars' if most > 1 else 'bars'}: 95 % over the test images; "
     if gaps := content.get("gaps"):
         ways = {words_of(data["unit"], data["repetitions"]) for data in content["data"] if data["name"] in gaps}
         words += f"bars of gaps: 95 %, {' or '.join(sorted(ways))}; "
@@ -78,33 +88,30 @@ def _line(panel: Any, rows: dict[str, CatSummary], stars: dict[str, str], name: 
     """Top-1 against the number of members."""
     line = [(row["members"], row["acc1"][name]) for cat, row in rows.items() if cat not in stars]
     line.sort(key=lambda point: point[0])
-    panel.errorbar(
+    panel.plot(
         [members for members, _ in line],
         [value["mean"] for _, value in line],
-        [value["sd"] or 0.0 for _, value in line],
         marker="o",
-        capsize=3,
         color=colour,
         label="cats at the same budget",
     )
     for members, value in line:
+        _spread(panel.vlines, members, value, colour)
         panel.plot([members] * len(value["values"]), value["values"], ".", color=colour, alpha=0.35)
     for (cat, label), marker in zip(stars.items(), MARKERS, strict=False):
         if cat in rows:
-            value = rows[cat]["acc1"][name]
-            panel.errorbar(
-                rows[cat]["members"],
-                value["mean"],
-                value["sd"] or 0.0,
-                marker=marker,
-                markersize=11,
-                capsize=3,
-                linestyle="none",
-                color="black",
-                label=label,
-            )
+            value, members = rows[cat]["acc1"][name], rows[cat]["members"]
+            panel.plot(members, value["mean"], marker, markersize=11, color="black", label=label)
+            _spread(panel.vlines, members, value, "black")
     panel.set_xlabel("members")
     panel.set_xticks(sorted({row["members"] for row in rows.values()}))
+
+
+def _spread(line: Callable[..., Any], at: float, value: Accuracy, colour: Any) -> None:
+    """The standard deviation over the repetitions, thick, and the interval over the test images, thin."""
+    line(at, *value["intervals"]["images"], color=colour, linewidth=0.8)
+    if value["sd"]:
+        line(at, value["mean"] - value["sd"], value["mean"] + value["sd"], color=colour, linewidth=3, alpha=0.7)
 
 
 def _rows(panel: Any, rows: dict[str, CatSummary], name: str, colour: Any) -> None:
@@ -112,7 +119,8 @@ def _rows(panel: Any, rows: dict[str, CatSummary], name: str, colour: Any) -> No
     for place, row in enumerate(rows.values()):
         value = row["acc1"].get(name)
         if value is not None:
-            panel.errorbar(value["mean"], place, xerr=value["sd"] or 0.0, marker="o", capsize=3, color=colour)
+            panel.plot(value["mean"], place, "o", color=colour)
+            _spread(panel.hlines, place, value, colour)
             panel.plot(value["values"], [place] * len(value["values"]), ".", color=colour, alpha=0.35)
     panel.set_yticks(range(len(rows)), list(rows))
     panel.invert_yaxis()

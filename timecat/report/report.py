@@ -8,7 +8,7 @@ from timecat.report.cost_table import cost_section
 from timecat.report.extra_tests import extra_section
 from timecat.report.few_shot import few_shot_section
 from timecat.report.gaps import gap_section
-from timecat.report.heads_table import heads_table
+from timecat.report.heads_table import heads_section
 from timecat.report.knn import knn_section
 from timecat.report.overview import overview
 from timecat.report.picture import picture
@@ -17,7 +17,7 @@ from timecat.study.directory import Protocol, read_record, write_record
 from timecat.study.reported import Report
 from timecat.study.saturation import saturation_section
 from timecat.study.study import Study
-from timecat.tables import Section, markdown
+from timecat.tables import markdown
 from timecat.tensorboard_events import write_events
 from timecat.terminal import say
 
@@ -49,8 +49,7 @@ def report(study: Study, protocol: Protocol = "heldout") -> Report:
         sections = [first, costs, *found, *map(saturation_section, content.get("saturation", {}).values())]
         sections += map(knn_section, content.get("knn", {}).values())
         sections += map(few_shot_section, content.get("few_shot", {}).values())
-        heads = [heads_table(study, content, data["name"]) for data in content["data"]]
-        sections += [Section(table.title, [table]) for table in heads]
+        sections += [heads_section(study, content, data["name"]) for data in content["data"]]
         files.write_bytes(markdown_path, markdown(f"{study.name}: linear probes on frozen features", sections).encode())
         write_record(path, content)
     say(f"{markdown_path}  {png_path}  tensorboard --logdir {study.directory}")
@@ -68,6 +67,6 @@ def _is_written(study: Study, content: Report, protocol: Protocol) -> bool:
 def print_data(study: Study, name: str, protocol: Protocol = "heldout") -> None:
     """Print what one data set's heads give, and their winning settings."""
     content = collect(study, protocol)
-    heads_table(study, content, name).show()
+    heads_section(study, content, name).show()
     if (extra := extra_section(content, name)) is not None:
         extra.show()

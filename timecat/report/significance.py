@@ -26,10 +26,15 @@ def interval_notes(content: Report, images: str = "images") -> list[str]:
         way = f"{words(data['unit'], data['repetitions'], f'test {images}')}; differences paired {pairs}"
         ways.setdefault(way, []).append(data["name"])
     lines = [f"[95 %]{' on ' + ', '.join(names) if len(ways) > 1 else ''}: {way}" for way, names in ways.items()]
+    return lines + significance_note(content, images)
+
+
+def significance_note(content: Report, images: str = "images") -> list[str]:
+    """What the asterisk means; nothing where no difference was tested."""
     values = [value for row in content["cats"].values() for value in row["acc1"].values()]
-    if any(value["p_corrected"] is not None for value in values):
-        units = sorted({data["unit"] for data in content["data"]})
-        found = "*: significant" if any(map(mark, values)) else "no difference is significant"
-        tests = " or ".join(TESTS[unit].replace("images", images) for unit in units)
-        lines.append(f"{found} at {100 * LEVEL:.0f} % after Holm's correction for a data set's differences, {tests}")
-    return lines
+    if all(value["p_corrected"] is None for value in values):
+        return []
+    units = sorted({data["unit"] for data in content["data"]})
+    found = "*: significant" if any(map(mark, values)) else "no difference is significant"
+    tests = " or ".join(TESTS[unit].replace("images", images) for unit in units)
+    return [f"{found} at {100 * LEVEL:.0f} % after Holm's correction for a data set's differences, {tests}"]
