@@ -1,0 +1,47 @@
+"""Lightning's own commands: fit, validate, test and predict on one network."""
+
+from typing import Any
+
+from timecat.config.files import ProbeFile, check_member
+from timecat.config.read import as_arguments, read_config
+from timecat.errors import UserError
+from timecat.terminal import say
+
+WRITES = {"predict": "\nWrites features.npy and indices.npy to trainer.default_root_dir."}
+
+
+def on_one_network(command: str, configs: list[str], overrides: dict[str, Any], others: list[str], asks: bool) -> int:
+    """LightningCLI on one network: a probe's, or a member's without a study; returns 0.
+
+    Raises:
+        UserError: there is no config, or it is not one of these.
+    """
+    is_probe = False
+    if not configs and not asks:
+        raise UserError(f"timecat {command}: no config given; name one, such as configs/probe/digits.yaml")
+    if configs:
+        config = read_config(configs, overrides)
+        if "tune" in config:
+            raise UserError(f"{configs[-1]}: is a config of timecat tune; give it to this command")
+        is_probe = "probe" in config
+        if is_probe:
+            ProbeFile.parse(configs[-1], config)
+        else:
+            check_member(config)
+    if asks and {"-h", "--help"} & set(others):
+        ends = "" if command == "fit" else " --ckpt_path CHECKPOINT"
+        print(f"Lightning's {command} on one network, a probe's or a member's.{WRITES.get(command, '')}")
+        print(f"example: timecat {command} --config configs/probe/digits.yaml{ends}\n")
+    if command == "fit" and not asks:
+        network = "a linear probe on images" if is_probe else "one network, without a study"
+        say(f"training {network}, by Lightning" + ("; timecat probe is the way by features" if is_probe else ""))
+    arguments = [command, *as_arguments(configs, overrides), *others]
+    if is_probe:
+        from timecat.heads.cli import ProbeCLI
+
+        ProbeCLI(arguments)
+    else:
+        from timecat.members.trainer import MemberCLI
+
+        MemberCLI(arguments)
+    return 0
