@@ -1,5 +1,7 @@
 """Lightning's own commands on one network, without a study."""
 
+import logging
+
 import numpy as np
 import pytest
 import torch
@@ -46,10 +48,21 @@ def test_the_scaled_learning_rate_arrives_at_the_optimiser(tmp_path, digits, rat
     assert rates == [(pytest.approx(0.05), 32)] * 2
 
 
-def test_predict_writes_features_beside_their_indices(tmp_path, digits, capsys):
+@pytest.fixture
+def told(monkeypatch) -> list[str]:
+    """What Lightning logs, as talkative as in a new process."""
+    messages, logger = [], logging.getLogger("lightning.pytorch")
+    handler = logging.Handler()
+    handler.emit = lambda record: messages.append(record.getMessage())
+    monkeypatch.setattr(logger, "handlers", [handler])
+    logger.setLevel(logging.INFO)
+    return messages
+
+
+def test_predict_writes_features_beside_their_indices(tmp_path, digits, capsys, told):
     torch.manual_seed(0)
     torch.save(resnet(10, 8, 10).state_dict(), tmp_path / "a.pt")
-    trainer = {"default_root_dir": str(tmp_path / "out"), "logger": False, "enable_progress_bar": False}
+    trainer = {"default_root_dir": str(tmp_path / "out"), "enable_progress_bar": False}
     model = {"snapshots": [str(tmp_path / "a.pt")]}
     config = write_probe(tmp_path / "p.yaml", {"root": str(digits)}, {"weight_decays": [1e-3]}, model, trainer)
     assert main(["predict", "--config", config]) == 0
@@ -60,6 +73,9 @@ def test_predict_writes_features_beside_their_indices(tmp_path, digits, capsys):
     images, _, batch = next(iter(data.test_dataloader()))
     expected = FrozenCat([tmp_path / "a.pt"])(data.normalise(images))
     torch.testing.assert_close(torch.from_numpy(features[batch]), expected, rtol=1e-5, atol=1e-5)
+    assert any("GPU available" in line for line in told) and not any(
+        "litlogger" in line or "litmodels" in line for line in told
+    )
 
 
 def test_an_empty_trainer_section_is_lightnings_defaults(tmp_path, digits, capsys):

@@ -27,6 +27,18 @@ def _one_line(error: Exception) -> str:
     return " ".join(str(error).split())
 
 
+def drop_adverts() -> None:
+    """No "💡 Tip" to install litlogger and litmodels, which upload to the platform of Lightning's makers.
+
+    Lightning 2.6 logs both for every trainer: pytorch/trainer/connectors/callback_connector.py and logger_connector/.
+    """
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_is_no_advert)
+
+
+def _is_no_advert(record: logging.LogRecord) -> bool:
+    return not str(record.msg).startswith("💡 Tip")
+
+
 def quiet_lightning() -> None:
     """One line per member is enough: Lightning's tips and device banners repeat for every one."""
     for name in ("lightning.pytorch", "lightning.fabric"):
@@ -52,6 +64,7 @@ class TimecatCLI(LightningCLI):
         # LightningCLI warns where both `args` and a command line are there; ours is the rest of that command line.
         warnings.filterwarnings("ignore", message="LightningCLI's args parameter")
         logging.getLogger("lightning.fabric.utilities.seed").setLevel(logging.WARNING)
+        drop_adverts()
         if not run:
             quiet_lightning()
         subcommand = arguments[0] if isinstance(arguments, list) else ""
