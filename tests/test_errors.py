@@ -146,6 +146,13 @@ def test_a_launch_without_slurm(here, monkeypatch):
     assert not Path("runs").exists()
 
 
+@pytest.mark.parametrize(
+    "given", [["-c", "6", "tiny.yaml"], ["tiny.yaml", "-c=6"], ["--config", "tiny.yaml", "-c", "6"]]
+)
+def test_sbatchs_cores_that_would_be_a_config(here, given):
+    command("launch", *given, "--partition", "gpu", words=("-c 6", "--cpus-per-task 6"), cwd=here)
+
+
 def test_a_data_set_that_is_not_probed(here):
     command("probe", "--config", "tiny.yaml", "--data", "prob", words=("--data prob", "tiny", "probe"), cwd=here)
 

@@ -91,6 +91,10 @@ def _dispatch(arguments: list[str]) -> int:
     from timecat.config.read import read_config, split_arguments
 
     configs, overrides, others = split_arguments(rest)
+    if command == "launch":
+        from timecat.cluster.sbatch_options import check_configs
+
+        check_configs(configs)
     asks = any(name.startswith(("-h", "--help", "--print_config", "--print_shtab")) for name in others)
     if command == "tune" and not asks:
         from timecat.commands.tune import on_tune

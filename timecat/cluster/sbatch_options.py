@@ -22,7 +22,19 @@ SHORT = {
     "-w": "--nodelist",
     "-x": "--exclude",
 }
+CORES = SHORT["-c"]
 OURS = ("--array", "--dependency", "--kill-on-invalid-dep", "--ntasks", "--ntasks-per-node", "--wrap", "--signal")
+
+
+def check_configs(configs: list[str]) -> None:
+    """Refuse sbatch's -c, which is --config here.
+
+    Raises:
+        UserError: a config is a number.
+    """
+    for path in configs:
+        if path.isdigit():
+            raise UserError(f"-c {path}: -c is --config here; what is sbatch's -c is {CORES} {path} in timecat launch")
 
 
 @dataclass
