@@ -4,7 +4,7 @@ import pytest
 
 from tests.support.small_study import ONE_CYCLE, write_study
 from timecat.cli import main
-from timecat.process import coarse, free_memory, has_fast_bf16
+from timecat.process import coarse, free_memory, has_fast_bf16, memory_limit, quota
 
 AVX2, AVX512, ARM = "flags\t\t: fpu sse avx2 bmi2", "flags\t\t: avx2 avx512f avx512bw", "Features\t: fp asimd bf16"
 
@@ -56,6 +56,24 @@ def test_free_memory_by_cgroups_of_version_1(tmp_path):
     (directory / "memory.limit_in_bytes").write_text("3000000")
     (directory / "memory.usage_in_bytes").write_text("1000000")
     assert free_memory(MEMINFO, tmp_path, "5:cpu,cpuacct:/slurm/job\n4:memory:/slurm/job\n") == 2_000_000
+    assert memory_limit(tmp_path, "4:memory:/slurm/job\n") == 3_000_000
+    (directory / "memory.limit_in_bytes").write_text("9223372036854771712")
+    assert memory_limit(tmp_path, "4:memory:/slurm/job\n") is None
+
+
+def test_the_narrowest_quota_of_both_versions(tmp_path):
+    """Version 2 writes time and period in one file, version 1 in two; `max` and -1 are no limit."""
+    cgroup(tmp_path / "job/task", cpu_max="max 100000")
+    assert quota(tmp_path, "0::/job/task\n") is None
+    (tmp_path / "job/cpu.max").write_text("150000 100000\n")
+    assert quota(tmp_path, "0::/job/task\n") == 1.5
+    (tmp_path / "job/task/cpu.max").write_text("60000 50000\n")
+    assert quota(tmp_path, "0::/job/task\n") == 1.2
+    own = "5:cpu,cpuacct:/docker/box\n4:memory:/\n"
+    cgroup(tmp_path / "cpu,cpuacct", cpu_cfs_quota_us=-1, cpu_cfs_period_us=100_000)
+    assert quota(tmp_path, own) is None
+    (tmp_path / "cpu,cpuacct/cpu.cfs_quota_us").write_text("250000\n")  # a container sees its own as the root
+    assert quota(tmp_path, own) == 2.5
 
 
 def test_what_is_planned_with_changes_in_steps():

@@ -5,8 +5,11 @@ import math
 import os
 import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+CGROUPS = Path("/sys/fs/cgroup")  # version 2, or version 1 below memory/, cpu/ and others
+UNLIMITED = 2**62  # bytes: version 1 writes the largest number of pages for no limit
 PARENT = "TIMECAT_PARENT"  # an environment variable: the process that this one must not outlive
 
 
@@ -30,12 +33,16 @@ def torchruns_devices() -> dict[str, int]:
 
 def cores() -> int:
     """Of this process and those that it starts: SLURM's --cpus-per-task where srun started it (not every cluster binds
-    tasks to them), else those that the kernel lets it run on; its share of them where torchrun started others too.
+    tasks to them), else those that the kernel lets it run on, or as many as a quota of its cgroups (docker run --cpus)
+    gives time for, rounded up; its share of them where torchrun started others too.
 
     Sums depend on the number of threads, so that a member that goes on on another node must compute with as many.
     """
     given = os.environ.get("SLURM_CPUS_PER_TASK", "") if in_slurm_step() else ""
     found = int(given) if given.isdigit() and int(given) else len(os.sched_getaffinity(0))
+    granted = None if given else quota()
+    if granted is not None:
+        found = max(1, min(found, math.ceil(granted)))
     return max(1, found // int(os.environ.get("LOCAL_WORLD_SIZE", 1))) if in_torchrun() else found
 
 
@@ -91,7 +98,24 @@ def has_fast_bf16(cpuinfo: str | None = None) -> bool:
     return bool(words & {"avx512bw", "bf16"})
 
 
-def free_memory(meminfo: str | None = None, cgroups: Path = Path("/sys/fs/cgroup"), own: str | None = None) -> int:
+def quota(cgroups: Path = CGROUPS, own: str | None = None) -> float | None:
+    """Cores that this process's cgroups give it time for, such as 1.5; None where none of them is limited.
+
+    Args:
+        cgroups, own: as those of `free_memory`.
+    """
+    granted = []
+    for version, directory in _cgroups("cpu", cgroups, own):
+        if version == 2:
+            time, period = _number(directory / "cpu.max"), _number(directory / "cpu.max", 1)
+        else:
+            time, period = _number(directory / "cpu.cfs_quota_us"), _number(directory / "cpu.cfs_period_us")
+        if time and period:
+            granted.append(time / period)
+    return min(granted, default=None)
+
+
+def free_memory(meminfo: str | None = None, cgroups: Path = CGROUPS, own: str | None = None) -> int:
     """Bytes that this process can still take: what the kernel says is available, within the limits of its cgroups.
 
     Args:
@@ -101,30 +125,46 @@ def free_memory(meminfo: str | None = None, cgroups: Path = Path("/sys/fs/cgroup
     """
     lines = dict(line.split(":", 1) for line in (meminfo or Path("/proc/meminfo").read_text()).splitlines())
     free = int(lines["MemAvailable"].split()[0]) * 1024
-    for line in (Path("/proc/self/cgroup").read_text() if own is None else own).splitlines():
-        _, controllers, path = line.split(":", 2)
-        if controllers not in ("", "memory"):
-            continue
-        root = cgroups / controllers
-        names = (
-            ("memory.max", "memory.current") if not controllers else ("memory.limit_in_bytes", "memory.usage_in_bytes")
-        )
-        of = (root / path.lstrip("/"), *(root / path.lstrip("/")).parents)
-        for directory in (each for each in of if each.is_relative_to(root)):
-            limit, used = (_number(directory / name) for name in names)
-            cache = _number(directory / "memory.stat", "inactive_file") or 0  # given back where it is needed
-            if limit is not None and used is not None:
-                free = min(free, limit - used + cache)
+    for version, directory in _cgroups("memory", cgroups, own):
+        names = ("memory.max", "memory.current") if version == 2 else ("memory.limit_in_bytes", "memory.usage_in_bytes")
+        limit, used = (_number(directory / name) for name in names)
+        cache = _number(directory / "memory.stat", "inactive_file") or 0  # given back where it is needed
+        if limit is not None and used is not None:
+            free = min(free, limit - used + cache)
     return max(0, free)
 
 
-def _number(path: Path, key: str | None = None) -> int | None:
-    """The one in a file of a cgroup, or after a key there; None of `max`, or without it."""
+def memory_limit(cgroups: Path = CGROUPS, own: str | None = None) -> int | None:
+    """Bytes that this process's cgroups let all of theirs take together; None where none of them is limited.
+
+    Args:
+        cgroups, own: as those of `free_memory`.
+    """
+    of = _cgroups("memory", cgroups, own)
+    limits = [_number(path / ("memory.max" if version == 2 else "memory.limit_in_bytes")) for version, path in of]
+    return min((limit for limit in limits if limit is not None and limit < UNLIMITED), default=None)
+
+
+def _cgroups(controller: str, cgroups: Path, own: str | None) -> Iterator[tuple[int, Path]]:
+    """Version and directory of each cgroup around this process that may limit it, from the inside."""
+    for line in (Path("/proc/self/cgroup").read_text() if own is None else own).splitlines():
+        _, controllers, path = line.split(":", 2)
+        if controllers and controller not in controllers.split(","):
+            continue
+        root = cgroups / controllers
+        for directory in (root / path.lstrip("/"), *(root / path.lstrip("/")).parents):
+            if directory.is_relative_to(root):
+                yield (1 if controllers else 2), directory
+
+
+def _number(path: Path, at: int | str = 0) -> int | None:
+    """That word of a file of a cgroup, or the one after a key; None of `max`, -1, or without it."""
     try:
         words = path.read_text().split()
     except OSError:
         return None
-    at = 0 if key is None else words.index(key) + 1 if key in words else len(words)
+    if isinstance(at, str):
+        at = words.index(at) + 1 if at in words else len(words)
     return int(words[at]) if at < len(words) and words[at].isdigit() else None
 
 

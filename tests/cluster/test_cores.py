@@ -34,6 +34,7 @@ PROGRAM = """if True:
 @pytest.fixture
 def sixteen_cores(monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(16)))
+    monkeypatch.setattr("timecat.process.quota", lambda: None)
     for key in (*BY_SRUN, *BY_TORCHRUN, "OMP_NUM_THREADS"):
         monkeypatch.delenv(key, raising=False)
 
@@ -44,6 +45,15 @@ def test_a_process_counts_its_own_cores(sixteen_cores, monkeypatch, environment,
         monkeypatch.setenv(key, value)
     processes = started_here(2)
     assert (cores(), compute_threads(processes), decoding_threads(processes)) == (own, *threads)
+
+
+@pytest.mark.parametrize(("granted", "own"), [(1.5, 2), (0.2, 1), (4.0, 4), (40.0, 16)])
+def test_a_quota_of_time_counts_as_cores(sixteen_cores, monkeypatch, granted, own):
+    monkeypatch.setattr("timecat.process.quota", lambda: granted)
+    assert cores() == own
+    for key, value in BY_SRUN.items():
+        monkeypatch.setenv(key, value)
+    assert cores() == 6  # the same on every node
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,7 @@ def check_configs(configs: list[str]) -> None:
     """
     for path in configs:
         if path.isdigit():
-            raise UserError(f"-c {path}: -c is --config here; what is sbatch's -c is {CORES} {path} in timecat launch")
+            raise UserError(f"-c {path}: timecat launch takes -c for --config; give sbatch's as {CORES} {path}")
 
 
 @dataclass
