@@ -5,7 +5,6 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
-from timecat import __version__
 from timecat.errors import UserError
 from timecat.help import BOTTLENECK_HELP, HELP
 
@@ -54,7 +53,9 @@ def _dispatch(arguments: list[str]) -> int:
         return 0
     command, *rest = arguments
     if command in ("-V", "--version"):
-        print(f"timecat {__version__}")
+        from timecat.versions import in_one_line
+
+        print(in_one_line())
         return 0
     if command == "write":
         from timecat.data.write.command import main as write

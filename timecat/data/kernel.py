@@ -18,8 +18,8 @@ from PIL import Image
 from timecat.errors import UserError
 from timecat.process import is_first_rank
 from timecat.terminal import say
+from timecat.versions import KERNEL
 
-KERNEL = "TIMECAT_KERNEL"  # an environment variable, of this process and those that it starts: ffcv or cv2
 _HARMLESS = ("extraneous bytes before marker", "unknown JFIF revision")  # turbojpeg warns, and the pixels are whole
 
 
@@ -32,23 +32,36 @@ def kernel() -> ModuleType:
     Raises:
         UserError: the environment names another kernel, or FFCV where it cannot be imported.
     """
+    chosen, without = choose()
+    if without is not None:
+        if is_first_rank():
+            say(f"{without}: decoding by simplejpeg and cv2, which give the same pixels")
+        os.environ[KERNEL] = "cv2"  # the processes that this one starts need not find out, and say it, again
+    return chosen
+
+
+def choose() -> tuple[ModuleType, str | None]:
+    """What `kernel` gives, and why it is not FFCV's where the environment leaves the choice.
+
+    Raises:
+        UserError: as `kernel`.
+    """
     wanted = os.environ.get(KERNEL) or "auto"
     if wanted not in ("auto", "ffcv", "cv2"):
         raise UserError(f"{KERNEL}={wanted}: no such kernel; take ffcv or cv2, or unset it")
+    without = None
     if wanted != "cv2":
         try:
             from timecat.data import ffcv_kernel
 
-            return ffcv_kernel
+            return ffcv_kernel, None
         except (ImportError, OSError) as error:  # not built, or a library that it was built with is gone
             if wanted == "ffcv":
                 raise UserError(f"{KERNEL}=ffcv: it cannot be imported ({error}); unset it, or install ffcv") from None
-            if is_first_rank():
-                say(f"ffcv cannot be imported ({error}): decoding by simplejpeg and cv2, which give the same pixels")
-        os.environ[KERNEL] = "cv2"  # the processes that this one starts need not find out, and say it, again
+            without = f"ffcv cannot be imported ({error})"
     from timecat.data import cv2_kernel
 
-    return cv2_kernel
+    return cv2_kernel, without
 
 
 def is_harmless(complaint: str) -> bool:
