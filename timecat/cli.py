@@ -61,6 +61,10 @@ def _dispatch(arguments: list[str]) -> int:
         from timecat.data.write.command import main as write
 
         return write(rest)
+    if command == "doctor":
+        from timecat.commands.doctor import on_doctor
+
+        return on_doctor(rest)
     if command == "features":
         from timecat.inference.features_command import main as features
 
@@ -76,7 +80,7 @@ def _dispatch(arguments: list[str]) -> int:
     if command not in (*STUDY_COMMANDS, "tune", "bottleneck", *LIGHTNING):
         from timecat.config.section import suggestion
 
-        known = [*STUDY_COMMANDS, "write", "features", "export", "tune", "bottleneck", *LIGHTNING]
+        known = [*STUDY_COMMANDS, "write", "features", "export", "tune", "bottleneck", "doctor", *LIGHTNING]
         raise UserError(f"no command {command!r}; {suggestion(command, known)}")
     if command == "bottleneck":
         if not rest or rest[0] in ("-h", "--help", "help"):

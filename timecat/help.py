@@ -27,6 +27,9 @@ on your own images, by a cat of a finished study
   features  features.npy of a directory of images
   predict   CAT DIR: their classes, by the head that a probe chose
   export    safetensors, torch.export, ONNX, with a model card
+when something is wrong
+  doctor    this machine: versions, kernel, GPUs, disk, locks, SLURM, each ok or
+            what to do
 features from elsewhere: a config with a features section, of .npy files
   run, plan, status, probe, report, knn, few-shot   the same on them
 the paper's question

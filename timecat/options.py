@@ -82,6 +82,9 @@ DESCRIPTIONS = {
     "the study's probes, or each member by itself, or distil it into one network on the pretraining images. "
     "Repetitions one after the other; in a SLURM array, the task's own. The report shows the result beside the cats.",
     "report": "Table, report.md, report.png and TensorBoard from the results on disk.",
+    "doctor": "What timecat needs of this machine, and whether it is there: versions, the kernel that decodes, GPUs "
+    "and driver, cores, memory, disks, locks, SLURM. A line each, which ends in ok or in what to do, within seconds. "
+    "The exit status is 1 where something is broken that timecat cannot work without.",
 }
 CONFIG = "a study's config; of several, later ones are merged over earlier ones"
 EXAMPLES = {
@@ -97,14 +100,18 @@ EXAMPLES = {
     "few-shot": "timecat few-shot configs/demo.yaml --shots 1,10,100 --draws 10",
     "tune": "timecat tune configs/tune/finetune.yaml --repetition 0",
     "report": "timecat report configs/demo.yaml --protocol paper",
+    "doctor": "timecat doctor --config configs/cat5.yaml",
 }
+
+
+USAGE = "timecat {} CONFIG [options] [--section.key VALUE ...]"
 
 
 def parser_of(command: str) -> argparse.ArgumentParser:
     """The command's own options."""
     parser = _Parser(
         f"timecat {command}",
-        usage=f"timecat {command} CONFIG [options] [--section.key VALUE ...]",
+        usage="timecat doctor [CONFIG] [--json]" if command == "doctor" else USAGE.format(command),
         description=DESCRIPTIONS[command],
         epilog=f"example: {EXAMPLES[command]}",
         allow_abbrev=False,
@@ -114,7 +121,12 @@ def parser_of(command: str) -> argparse.ArgumentParser:
     add = parser.add_argument
     if command != "launch":  # where it could be the value of one of sbatch's options
         kind = CONFIG.replace("study's", "tune") if command == "tune" else CONFIG
+        kind = "a study's or a probe's config, whose own places are looked at too" if command == "doctor" else kind
         add("configs", nargs="*", metavar="CONFIG", help=kind)
+    if command == "doctor":
+        add("--config", "-c", action="append", default=[], metavar="CONFIG", help="the same")
+        add("--json", action="store_true", help="an object a line: what, value, state (ok, mend, broken), mend")
+        return parser
     if command == "tune":
         add("--repetition", type=int, metavar="K", help="this one alone, from 0 (SLURM_ARRAY_TASK_ID's, else all)")
         return parser

@@ -30,11 +30,16 @@ def can_redraw() -> bool:
     return screen.is_terminal and not screen.is_dumb_terminal
 
 
-def say(line: str, error: bool = False) -> None:
-    """Print a line on stdout, or on stderr; no markup."""
+def say(line: str, error: bool = False, indent: int = 0) -> None:
+    """Print a line on stdout, or on stderr; no markup.
+
+    Args:
+        indent: columns, of what a terminal's width puts below its first line.
+    """
     to = console(error)
     if to.is_terminal:
-        line = textwrap.fill(line, to.width, break_long_words=False, break_on_hyphens=False)
+        below = " " * indent
+        line = textwrap.fill(line, to.width, subsequent_indent=below, break_long_words=False, break_on_hyphens=False)
     to.print(Text(line), soft_wrap=True)
 
 

@@ -34,17 +34,20 @@ def in_one_line() -> str:
     """As `timecat 0.1.0, torch 2.15.0 (CUDA 13.2), kernel ffcv 1.0.2`."""
     torch = version("torch")
     built = f"torch {torch} ({toolkit_of_torch() or 'CPU'})" if torch else "no torch"
-    is_ffcv = os.environ.get(KERNEL) != "cv2" and _ffcv_loads()
+    is_ffcv = os.environ.get(KERNEL) != "cv2" and ffcv_fails() is None
     kernel = f"ffcv {version('ffcv')}" if is_ffcv else "simplejpeg+cv2"
     return f"timecat {__version__}, {built}, kernel {kernel}"
 
 
-def _ffcv_loads() -> bool:
-    """Whether FFCV is installed and the libraries of the system that it was built with are there."""
+def ffcv_fails() -> str | None:
+    """Why FFCV cannot be imported: it is not installed, or a library that it was built with is gone; else None."""
+    built = list(_folder("ffcv").glob("_libffcv*.so"))
     try:
-        return bool([ctypes.CDLL(str(path)) for path in _folder("ffcv").glob("_libffcv*.so")])
-    except OSError:
-        return False
+        for path in built:
+            ctypes.CDLL(str(path))
+    except OSError as error:
+        return f"does not load ({error})"
+    return None if built else "is not installed"
 
 
 def _folder(package: str) -> Path:

@@ -15,13 +15,17 @@ def choose_interface() -> None:
     """
     if "GLOO_SOCKET_IFNAME" in os.environ:
         return
-    try:
-        loopback = socket.gethostbyname(socket.gethostname()).startswith("127.")
-    except OSError:  # a name that does not resolve is gloo's to tell
-        return
-    name = default_interface() if loopback else None
+    name = default_interface() if is_loopback() else None  # a name that does not resolve is gloo's to tell
     if name is not None:
         os.environ["GLOO_SOCKET_IFNAME"] = name
+
+
+def is_loopback() -> bool | None:
+    """Whether the host's own name is a loopback address; None where it does not resolve."""
+    try:
+        return socket.gethostbyname(socket.gethostname()).startswith("127.")
+    except OSError:
+        return None
 
 
 def default_interface() -> str | None:
