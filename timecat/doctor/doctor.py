@@ -46,16 +46,7 @@ def doctor(configs: list[str], as_json: bool, of: dict[str, Check] | None = None
     """
     end, found = time.monotonic() + seconds, []
     for name, said in [(name, _start(name, check)) for name, check in (of or checks(configs)).items()]:
-        while True:
-            try:
-                line = said.get(timeout=max(0.0, end - time.monotonic()))
-            except queue.Empty:
-                line = Line(name, f"no answer in {seconds:.0f} s", TRY_AGAIN)
-                found.append(line)
-                _print(line, as_json)
-                break
-            if line is None:
-                break
+        for line in _answers(name, said, end, seconds):
             found.append(line)
             _print(line, as_json)
     states = [line.state for line in found]
@@ -79,6 +70,15 @@ def _start(name: str, check: Check) -> "queue.SimpleQueue[Line | None]":
 
     threading.Thread(target=work, name=name, daemon=True).start()
     return said
+
+
+def _answers(name: str, said: "queue.SimpleQueue[Line | None]", end: float, seconds: float) -> Iterator[Line]:
+    """What a check says until it has said all, or the end, which is seconds after the beginning."""
+    try:
+        while (line := said.get(timeout=max(0.0, end - time.monotonic()))) is not None:
+            yield line
+    except queue.Empty:
+        yield Line(name, f"no answer in {seconds:.3g} s", TRY_AGAIN)
 
 
 def failed(name: str, error: Exception) -> Line:
