@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 STUDY_COMMANDS = ("run", "plan", "status", "launch", "fit", "probe", "report", "knn", "few-shot")
 BOTTLENECK = ("counterexample", "saturation", "select")
 LIGHTNING = ("fit", "validate", "test", "predict")
+COMMANDS = tuple(
+    dict.fromkeys((*STUDY_COMMANDS, "write", "features", "export", "tune", "bottleneck", "doctor", *LIGHTNING))
+)
 EXIT_USER_ERROR = 2
 
 
@@ -57,6 +60,10 @@ def _dispatch(arguments: list[str]) -> int:
 
         print(in_one_line())
         return 0
+    if command == "--print-completion":
+        from timecat.completion import print_completion
+
+        return print_completion(rest, COMMANDS, BOTTLENECK)
     if command == "write":
         from timecat.data.write.command import main as write
 
@@ -77,11 +84,10 @@ def _dispatch(arguments: list[str]) -> int:
         from timecat.inference.predict_command import main as predict
 
         return predict(rest)
-    if command not in (*STUDY_COMMANDS, "tune", "bottleneck", *LIGHTNING):
+    if command not in COMMANDS:
         from timecat.config.section import suggestion
 
-        known = [*STUDY_COMMANDS, "write", "features", "export", "tune", "bottleneck", "doctor", *LIGHTNING]
-        raise UserError(f"no command {command!r}; {suggestion(command, known)}")
+        raise UserError(f"no command {command!r}; {suggestion(command, COMMANDS)}")
     if command == "bottleneck":
         if not rest or rest[0] in ("-h", "--help", "help"):
             print(BOTTLENECK_HELP, end="")

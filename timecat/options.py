@@ -183,6 +183,11 @@ def parser_of(command: str) -> argparse.ArgumentParser:
 
 def help_of(command: str) -> str:
     """The command's help: its own options, then every key of the config."""
+    return whole_parser(command).format_help()
+
+
+def whole_parser(command: str) -> argparse.ArgumentParser:
+    """The command's own options, then every key of the config, for its help."""
     from timecat.config.data import DataConfig
     from timecat.config.features import FeaturesConfig
     from timecat.config.member import MemberConfig
@@ -226,7 +231,7 @@ def help_of(command: str) -> str:
             group.add_argument(
                 "--study.cats.NAME.members", metavar="…", help="and .steps, .model, .of, .wide, … (docs/controls.md)"
             )
-    return parser.format_help()
+    return parser
 
 
 def _texts(kind: type) -> dict[str, str]:

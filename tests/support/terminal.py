@@ -63,7 +63,10 @@ class Terminal:
         return self._process.wait()
 
     def press_ctrl_c(self) -> None:
-        os.write(self._master, b"\x03")
+        self.press("\x03")
+
+    def press(self, keys: str) -> None:
+        os.write(self._master, keys.encode())
 
     def _read(self) -> bool:
         if not select.select([self._master], [], [], 1.0)[0]:
