@@ -5,6 +5,7 @@ import dataclasses
 import textwrap
 from typing import Any, NoReturn
 
+from timecat.config.paths import on_command_line
 from timecat.errors import UserError
 
 
@@ -122,9 +123,9 @@ def parser_of(command: str) -> argparse.ArgumentParser:
     if command != "launch":  # where it could be the value of one of sbatch's options
         kind = CONFIG.replace("study's", "tune") if command == "tune" else CONFIG
         kind = "a study's or a probe's config, whose own places are looked at too" if command == "doctor" else kind
-        add("configs", nargs="*", metavar="CONFIG", help=kind)
+        add("configs", nargs="*", type=on_command_line, metavar="CONFIG", help=kind)
     if command == "doctor":
-        add("--config", "-c", action="append", default=[], metavar="CONFIG", help="the same")
+        add("--config", "-c", type=on_command_line, action="append", default=[], metavar="CONFIG", help="the same")
         add("--json", action="store_true", help="an object a line: what, value, state (ok, mend, broken), mend")
         return parser
     if command == "tune":

@@ -8,6 +8,7 @@ from pathlib import Path
 from timecat.cluster.arrays import MemberArray, minutes_of, ranges
 from timecat.cluster.sbatch_options import Options
 from timecat.errors import UserError
+from timecat.packaged import packaged
 from timecat.study.study import Study
 
 SCRIPTS = ("member.sbatch", "probe.sbatch", "report.sbatch", "slurm.sh")
@@ -63,10 +64,11 @@ def text_of(name: str) -> str:
     Raises:
         UserError: there is none.
     """
-    places = [Path("launch"), Path(__file__).parents[2] / "launch"]
+    own = packaged("launch")
+    places = [Path("launch"), *([own] if own else [])]
     place = next((place for place in places if (place / SCRIPTS[0]).is_file()), None)
     if place is None:
-        raise UserError("launch/member.sbatch: no such file here; copy the launch directory of timecat's source")
+        raise UserError("launch/member.sbatch: neither here nor with timecat; install it again")
     return (place / name).read_text()
 
 

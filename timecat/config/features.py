@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from timecat.config.files import ProbeFile
+from timecat.config.paths import folders_of, places
 from timecat.config.read import read_config
 from timecat.config.section import parse_section, suggestion
 from timecat.errors import UserError
@@ -141,9 +142,8 @@ class FeaturesFile:
         return cls(path, features, probe)
 
     def locate(self, file: str) -> Path:
-        """Where a file lies: from the working directory, else from the config's folder."""
-        beside = Path(self.path).parent / file
-        return beside if not Path(file).exists() and beside.exists() else Path(file)
+        """Where a file lies, or would lie from the working directory."""
+        return next((place for place in places(file, folders_of([self.path])) if place.exists()), Path(file))
 
 
 def is_features(configs: list[str]) -> bool:

@@ -7,6 +7,7 @@ from typing import Any
 
 from timecat.config.data import DataConfig
 from timecat.config.member import MemberConfig
+from timecat.config.paths import find_config, folders_of
 from timecat.config.probe import HeadConfig, ProbeConfig
 from timecat.config.read import override, read_config
 from timecat.config.section import parse_section, suggestion
@@ -29,7 +30,7 @@ class StudyFile:
         seed: seed_everything, the first member's seed; None where it is not given.
         written: the sections as they are written, for LightningCLI and for cats whose members differ.
         for_probes: the command line's overrides that reach the probes.
-        folders: above the config: where a probe is looked for that is not there from the working directory.
+        folders: the config's and those above it, where what it names is looked for (`paths`).
     """
 
     seed: int | None
@@ -59,8 +60,7 @@ class StudyFile:
             ProbeConfig, {k.removeprefix("probe."): v for k, v in overrides.items() if k not in members}, "probe"
         )
         for_probes = {key: value for key, value in overrides.items() if _reaches_probes(key)}
-        folders = tuple(Path(configs[-1]).resolve().parents)
-        return dataclasses.replace(cls.parse(config), for_probes=for_probes, folders=folders)
+        return dataclasses.replace(cls.parse(config), for_probes=for_probes, folders=folders_of(configs))
 
     @classmethod
     def parse(cls, config: dict[str, Any]) -> "StudyFile":
@@ -166,19 +166,6 @@ class ProbeFile:
     def name(self) -> str:
         """What the data set is called: its config's name."""
         return data_name(self.path)
-
-
-def find_config(path: str, folders: tuple[Path, ...], key: str) -> Path:
-    """A config that the key of another one names, from the working directory or from a folder above that one.
-
-    Raises:
-        UserError: there is none.
-    """
-    places = [Path(path), *(folder / path for folder in folders)]
-    place = next((place for place in places if place.is_file()), None)
-    if place is None:
-        raise UserError(f"{path}: no such file, from the working directory or above the config; mend {key}")
-    return place
 
 
 def check_member(config: dict[str, Any]) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+from timecat.config.paths import on_command_line
 from timecat.config.section import suggestion
 from timecat.errors import UserError
 
@@ -92,14 +93,14 @@ def _merge(into: dict[str, Any], new: dict[str, Any]) -> None:
 def split_arguments(arguments: list[str]) -> tuple[list[str], dict[str, Any], list[str]]:
     """Split a command line into (configs, dotted overrides such as --model.lr 0.1, everything else).
 
-    A config is what follows --config, or a file's name in first place.
+    A config is what follows --config, or a file's name in first place; `on_command_line` says which file that is.
     """
     configs: list[str] = []
     overrides: dict[str, Any] = {}
     others: list[str] = []
     rest = list(arguments)
     if rest and not rest[0].startswith("-"):
-        configs.append(rest.pop(0))
+        configs.append(on_command_line(rest.pop(0)))
     while rest:
         argument = rest.pop(0)
         name, has_value, value = argument.partition("=")
@@ -117,7 +118,7 @@ def split_arguments(arguments: list[str]) -> tuple[list[str], dict[str, Any], li
             except yaml.YAMLError:
                 overrides[name[2:]] = value
         else:
-            configs.append(value)
+            configs.append(on_command_line(value))
     return configs, overrides, others
 
 

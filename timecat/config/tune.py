@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from timecat.config.data import DataConfig
-from timecat.config.files import OF_THE_MACHINE, StudyFile, find_config, parse_seed, parse_trainer
+from timecat.config.files import OF_THE_MACHINE, StudyFile, parse_seed, parse_trainer
 from timecat.config.member import MemberConfig
+from timecat.config.paths import find_config, folders_of
 from timecat.config.read import read_config
 from timecat.config.section import parse_section, suggestion
 from timecat.config.trainer import TrainerConfig
@@ -149,7 +150,7 @@ class TuneFile:
         ):
             raise UserError("trainer.devices: each run is on one device; set 1, and run repetitions side by side")
         of_study |= {key: value for key, value in overrides.items() if key in (*OF_THE_MACHINE, "trainer.accelerator")}
-        place = find_config(tune.study, tuple(Path(configs[-1]).resolve().parents), "tune.study")
+        place = find_config(tune.study, folders_of(configs), "tune.study")
         study = StudyFile.read([str(place)], of_study)
         return cls(configs[-1], tune, parse_seed(config) or 0, written, parse_trainer(trainer), trainer, study)
 

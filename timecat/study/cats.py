@@ -5,6 +5,7 @@ from glob import glob
 from pathlib import Path
 
 from timecat.config.files import StudyFile, data_name
+from timecat.config.paths import places as looked_in
 from timecat.config.section import parse_section, suggestion
 from timecat.config.study import CONTROLS, AlikeConfig, CatConfig
 from timecat.errors import UserError
@@ -141,10 +142,9 @@ def _check_snapshots(file: StudyFile, cat: Cat, where: str) -> None:
 def _elsewhere(file: StudyFile, name: str, config: CatConfig) -> Cat:
     where, found = f"study.cats.{name}", []
     for pattern in config.weights or ():
-        places = [Path(pattern), *(folder / pattern for folder in file.folders)]
-        matches = next((paths for place in places if (paths := sorted(glob(str(place))))), None)
+        matches = next((paths for each in looked_in(pattern, file.folders) if (paths := sorted(glob(str(each))))), None)
         if matches is None:
-            raise UserError(f"{where}.weights: {pattern}: no such file, from the working directory or above the config")
+            raise UserError(f"{where}.weights: {pattern}: no such file, from the config or the working directory")
         found += [Path(path) for path in matches]
     if not found:
         raise UserError(f"{where}.weights names no file; name the members' weights")
