@@ -12,13 +12,14 @@ from PIL import Image
 from tests.support.processes import snapshots
 from tests.support.small_study import ONE_CYCLE, write_probe, write_study
 from timecat.cli import main
-from timecat.data import cv2_kernel, ffcv_kernel, views
+from timecat.data import cv2_kernel, views
 from timecat.data.beton import JPEG, RAW, read_beton
 from timecat.data.kernel import is_harmless, kernel
 from timecat.data.loader import BetonLoader
 from timecat.data.write.beton_writer import BetonWriter
 from timecat.errors import UserError
 
+ffcv_kernel = pytest.importorskip("timecat.data.ffcv_kernel")
 VIEWS = {
     "resized": views.View("resized", flip=True),
     "resized, small": views.View("resized", flip=True, scale=(0.001, 0.05)),

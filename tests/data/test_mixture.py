@@ -131,6 +131,7 @@ def test_a_members_validation_is_told_by_component(rooms, digits):
 
 
 def test_ffcvs_own_loader_reads_the_groups(rooms):
+    pytest.importorskip("ffcv")
     from ffcv.fields.decoders import IntDecoder, SimpleRGBImageDecoder
     from ffcv.loader import Loader, OrderOption
 

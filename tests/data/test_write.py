@@ -123,6 +123,7 @@ def test_pictures_differ():
 
 
 def test_stock_writer_is_read(tmp_path):
+    pytest.importorskip("ffcv")
     from ffcv.fields import IntField, RGBImageField
     from ffcv.writer import DatasetWriter
 
@@ -148,6 +149,7 @@ def test_stock_writer_is_read(tmp_path):
 
 
 def test_stock_loader_reads_every_kind(folder, tmp_path):
+    pytest.importorskip("ffcv")
     from ffcv.loader import Loader, OrderOption
 
     for storage, kept in (("auto", 1), ("raw", 0)):
@@ -170,6 +172,7 @@ def test_stock_loader_reads_every_kind(folder, tmp_path):
 
 def test_stock_loader_reads_grown_pages(tmp_path):
     """Images larger than the first page size: the pages grow, and no image crosses a boundary of the larger ones."""
+    pytest.importorskip("ffcv")
     from ffcv.loader import Loader, OrderOption
 
     arrays = np.random.default_rng(0).integers(0, 256, (4, 1500, 2000, 3), dtype=np.uint8)  # 9 MB each
@@ -837,6 +840,7 @@ def test_size_is_told_before(long_split, tmp_path, capsys, monkeypatch):
 
 
 def test_mixed_storage(tmp_path):
+    pytest.importorskip("ffcv")
     from ffcv.loader import Loader, OrderOption
 
     source = tmp_path / "in"

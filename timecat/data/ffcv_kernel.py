@@ -22,7 +22,7 @@ if not (os.access(Path(__file__).parent, os.W_OK) or os.access(os.path.expanduse
     settings.CACHE_DIR = settings.CACHE_DIR or f"{tempfile.gettempdir()}/timecat-{os.getuid()}"
 
 _threads = torch.get_num_threads()
-import ffcv.libffcv  # noqa: E402 (1.0.2: the extension's C functions, by ctypes)
+import ffcv.libffcv  # noqa: E402 # pyright: ignore[reportMissingImports] (1.0.2: C functions, by ctypes)
 
 torch.set_num_threads(_threads)  # importing ffcv sets it to 1 (ffcv/pipeline/compiler.py)
 
