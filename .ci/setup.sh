@@ -207,7 +207,7 @@ rm -f "$without"
 if [ -n "${CI:-}" ]; then
     logged "installing requirements.txt" with_ffcv
 elif [ "$ffcv" = 1 ] && ! with_ffcv >>"$log" 2>&1 </dev/null; then
-    ffcv=0 why="its build failed, log: ${log#"$PWD"/}"
+    ffcv=0 why="its build failed, log: ${log#"$PWD"/}; to try again: rm ${stamp#"$PWD"/}"
 fi
 if [ "$ffcv" = 0 ]; then
     awk '/^[^ ]/ { ours = !/^ffcv==/ } ours' requirements.txt >"$work/requirements.txt"
