@@ -1,4 +1,4 @@
-.PHONY: help setup demo lint test bench bench-gpu lock
+.PHONY: help setup demo lint test bench bench-gpu bench-gpu-bundle lock
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile
@@ -25,6 +25,9 @@ bench: setup ## measure loader, training step and heads against their rivals on 
 
 bench-gpu: setup ## measure and check everything on a CUDA card, in 8 minutes
 	@.venv/bin/python -m benchmarks.gpu
+
+bench-gpu-bundle: setup ## pack bench-gpu for a machine without network; HAS='scipy pytest' leaves out what it has
+	@bash benchmarks/gpu/bundle.sh $(HAS)
 
 lock: ## pin pyproject.toml's dependencies in requirements.txt; UPGRADE=1 takes newer versions
 	@PYTHON='$(PYTHON)' bash .ci/setup.sh lock $(if $(UPGRADE),--upgrade)

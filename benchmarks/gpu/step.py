@@ -22,6 +22,7 @@ from timecat.members.optim import ScheduleFreeAdamW, make_optimizer
 from timecat.members.trainer import StudyCLI
 from timecat.networks.batch_norm import update_at
 from timecat.networks.resnet import channels_last, resnet
+from timecat.packaged import packaged
 from timecat.study.plan import MemberPlan
 from timecat.study.study import Study
 
@@ -115,7 +116,7 @@ def bare_loops(device: torch.device, small: bool, batch: int) -> dict[str, Any]:
 
 def fit_against_loops(device: torch.device, small: bool, batch: int) -> dict[str, Any]:
     """`timecat fit`, the bare loop on our loader, and on one resident batch: images/s, and the two ratios of times."""
-    config = "configs/demo.yaml" if small else "configs/cat5.yaml"
+    config = str(packaged("configs/demo.yaml" if small else "configs/cat5.yaml"))
     steps, warmup, rounds = (24, 8, 2) if small else (60, 20, 3)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
