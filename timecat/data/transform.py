@@ -18,7 +18,7 @@ class EvalTransform(v2.Transform):
     """A PIL image, or uint8 (..., 3, h, w), to float32 (..., 3, side, side), cropped, resized and normalised.
 
     Pixels in, pixels of training and probing out: the same boxes by the same kernel, bit for bit. An image that PIL
-    decoded from a JPEG differs by what the two decoders do: seen of 255, 1.0 in the mean, 3 at most in 99 %, 14 at most;
+    decoded from a JPEG differs by what the decoders do: seen of 255, 1.0 in the mean, at most 3 in 99 %, 14 at most;
     `timecat.features` reads files as the loader does. PIL images are turned upright and made RGB as `timecat write`
     does, and reduced to its `max_side`.
 
