@@ -14,7 +14,6 @@ import os
 import platform
 import sys
 import time
-import traceback
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -26,12 +25,12 @@ import torch
 from benchmarks.gpu.ceilings import ceilings
 from benchmarks.gpu.checks import checks
 from benchmarks.gpu.extraction import extraction
+from benchmarks.gpu.failure import FAILED, failure
 from benchmarks.gpu.heads import heads
 from benchmarks.gpu.step import step
 from timecat.members.trainer import quiet_lightning
 
 PARTS = {"ceilings": ceilings, "step": step, "extraction": extraction, "heads": heads, "checks": checks}
-FAILED = "FAILED"
 LIBRARIES = ("torch", "torchvision", "lightning", "numba", "numpy")
 
 
@@ -86,8 +85,7 @@ def main() -> int:
         try:
             told[name] = PARTS[name](device, options.device == "cpu")
         except Exception as error:  # the other parts still tell
-            traceback.print_exc()
-            told[name] = {"the part": {"found": f"{FAILED}: {' '.join(str(error).split())[:300]}", "seconds": 0.0}}
+            told[name] = {"the part": failure(error)}
         told[f"{name} seconds"] = time.perf_counter() - start
         options.out.write_text(json.dumps(told, indent=2) + "\n")
         print("\n".join([f"{name} ({told[f'{name} seconds']:.0f} s)", *lines(told[name])]), flush=True)

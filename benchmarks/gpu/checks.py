@@ -5,7 +5,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.testing import assert_close
 
+from benchmarks.gpu.failure import failure
 from benchmarks.gpu.step import bare_step
 from benchmarks.gpu.waits import no_waiting
 from benchmarks.rounds import synchronize
@@ -297,9 +297,8 @@ def checks(device: torch.device, small: bool) -> dict[str, Any]:
             start = time.perf_counter()
             try:
                 check(device, Path(name))
-                what = "ok"
+                what = {"found": "ok", "seconds": time.perf_counter() - start}
             except Exception as error:
-                traceback.print_exc()
-                what = f"FAILED: {' '.join(str(error).split())[:300] or type(error).__name__}"
-            found[check.__name__.replace("_", " ")] = {"found": what, "seconds": time.perf_counter() - start}
+                what = failure(error, time.perf_counter() - start)
+            found[check.__name__.replace("_", " ")] = what
     return found

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from benchmarks.gpu.failure import failure
 from benchmarks.photos import write_photos
 from benchmarks.rounds import forget_peak, in_turns, peak_gigabytes, seconds, synchronize, timing
 from benchmarks.step import fit_seconds, loop_seconds
@@ -76,42 +77,49 @@ def bare_step(
 
 
 def bare_loops(device: torch.device, small: bool, batch: int) -> dict[str, Any]:
-    """Each of WAYS: images/s, ms of a step and of its optimiser, peak GB."""
-    depth, width, side, classes = (10, 8, 32, 10) if small else (50, 64, 224, 1000)
+    """Each of WAYS: images/s, ms of a step and of its optimiser, peak GB; or why one failed, as without a compiler."""
     found = {}
     for name, way in WAYS.items():
         if device.type == "cpu" and (way.get("dtype") == torch.float16 or way.get("compiled")) and not small:
             continue
-        options, optimizer_name = dict(way), way.get("optimizer", "schedule_free_adamw")
-        options.pop("optimizer", None)
-        torch.manual_seed(0)
-        network = resnet(depth, width, classes, "small" if small else "imagenet")
-        channels_last(network)
-        network.to(device).train()
-        config = MemberConfig(depth=depth, width=width, num_classes=classes, optimizer="schedule_free_adamw")
-        if optimizer_name == "adamw":
-            optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3, fused=True)
-        elif optimizer_name == "sgd":
-            optimizer = torch.optim.SGD(network.parameters(), lr=1e-2, momentum=0.9, fused=True)
-        else:
-            optimizer = make_optimizer(config, network, lr=1e-3)
-            assert isinstance(optimizer, ScheduleFreeAdamW)
-            optimizer.train()
-        images = torch.randn(batch, 3, side, side, device=device).to(memory_format=torch.channels_last)
-        labels = torch.randint(classes, (batch,), device=device)
-        forget_peak(device)
-        step, update = bare_step(device, images, labels, network, optimizer, **options)
-        times, rounds = (3, 2) if small else (10, 3)
-        found[name] = {
-            "ms": timing([1e3 * seconds(step, device, times, 3 if r == 0 else 0) for r in range(rounds)]),
-            "optimiser ms": timing([1e3 * seconds(update, device, times) for _ in range(rounds)]),
-            "peak GB": peak_gigabytes(device),
-        }
-        assert torch.isfinite(step()), f"{name}: the loss is not finite"
-        found[name]["images/s"] = 1e3 * batch / found[name]["ms"]["median"]
-        del network, optimizer, step, update
+        try:
+            found[name] = bare_loop(device, small, batch, **way)
+        except Exception as error:
+            found[name] = failure(error)
         torch.compiler.reset()
     return found
+
+
+def bare_loop(
+    device: torch.device, small: bool, batch: int, optimizer: str = "schedule_free_adamw", **options: Any
+) -> dict[str, Any]:
+    """One of WAYS."""
+    depth, width, side, classes = (10, 8, 32, 10) if small else (50, 64, 224, 1000)
+    torch.manual_seed(0)
+    network = resnet(depth, width, classes, "small" if small else "imagenet")
+    channels_last(network)
+    network.to(device).train()
+    if optimizer == "adamw":
+        made: torch.optim.Optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3, fused=True)
+    elif optimizer == "sgd":
+        made = torch.optim.SGD(network.parameters(), lr=1e-2, momentum=0.9, fused=True)
+    else:
+        config = MemberConfig(depth=depth, width=width, num_classes=classes, optimizer="schedule_free_adamw")
+        made = make_optimizer(config, network, lr=1e-3)
+        assert isinstance(made, ScheduleFreeAdamW)
+        made.train()
+    images = torch.randn(batch, 3, side, side, device=device).to(memory_format=torch.channels_last)
+    labels = torch.randint(classes, (batch,), device=device)
+    forget_peak(device)
+    step, update = bare_step(device, images, labels, network, made, **options)
+    times, rounds = (3, 2) if small else (10, 3)
+    found: dict[str, Any] = {
+        "ms": timing([1e3 * seconds(step, device, times, 3 if r == 0 else 0) for r in range(rounds)]),
+        "optimiser ms": timing([1e3 * seconds(update, device, times) for _ in range(rounds)]),
+        "peak GB": peak_gigabytes(device),
+    }
+    assert torch.isfinite(step()), "the loss is not finite"
+    return found | {"images/s": 1e3 * batch / found["ms"]["median"]}
 
 
 def fit_against_loops(device: torch.device, small: bool, batch: int) -> dict[str, Any]:
