@@ -7,7 +7,7 @@ from typing import Any
 
 from timecat.config.files import ProbeFile
 from timecat.config.paths import folders_of, places
-from timecat.config.read import read_config
+from timecat.config.read import Config, read_config
 from timecat.config.section import parse_section, suggestion
 from timecat.errors import UserError
 
@@ -111,10 +111,8 @@ class FeaturesFile:
             UserError: as `read_config`, or a key is unknown, missing, of the wrong type, or without use here.
         """
         config, path = read_config(configs, overrides), configs[-1]
-        try:
+        with config.places.told(path):
             return cls.parse(path, config)
-        except UserError as error:
-            raise UserError(f"{path}: {error}") from None
 
     @classmethod
     def parse(cls, path: str, config: dict[str, Any]) -> "FeaturesFile":
@@ -134,7 +132,8 @@ class FeaturesFile:
                         f"{', '.join(taken)} here"
                     )
         data = {"train": features.labels["train"], **(config.get("data") or {})}
-        probe = ProbeFile.parse(path, {**config, "probe": config.get("probe"), "data": data})
+        places = config.places if isinstance(config, Config) else None
+        probe = ProbeFile.parse(path, {**config, "probe": config.get("probe"), "data": data}, places)
         if not probe.data.holdout:
             raise UserError("data.holdout is 0, but weight decay and epoch are chosen on held-out rows; set 0.2")
         if probe.trainer.max_epochs is not None and probe.trainer.max_epochs < 1:

@@ -8,11 +8,12 @@ from typing import Any
 from timecat.config.data import DataConfig
 from timecat.config.member import MemberConfig
 from timecat.config.paths import find_config, folders_of
+from timecat.config.places import Places
 from timecat.config.probe import HeadConfig, ProbeConfig
-from timecat.config.read import override, read_config
+from timecat.config.read import Config, override, read_config
 from timecat.config.section import parse_section, suggestion
 from timecat.config.study import CatConfig, StudyConfig
-from timecat.config.trainer import PASSED_ON, TrainerConfig
+from timecat.config.trainer import PASSED_ON, PassedOn, TrainerConfig
 from timecat.errors import UserError
 
 MAX_SEED = 2**32 - 1  # NumPy's
@@ -31,6 +32,7 @@ class StudyFile:
         written: the sections as they are written, for LightningCLI and for cats whose members differ.
         for_probes: the command line's overrides that reach the probes.
         folders: the config's and those above it, where what it names is looked for (`paths`).
+        places: where its keys stand.
     """
 
     seed: int | None
@@ -41,6 +43,7 @@ class StudyFile:
     written: dict[str, Any]
     for_probes: dict[str, Any] = dataclasses.field(default_factory=dict)
     folders: tuple[Path, ...] = ()
+    places: Places = dataclasses.field(default_factory=Places, compare=False)
 
     @classmethod
     def read(cls, configs: list[str], overrides: dict[str, Any] | None = None) -> "StudyFile":
@@ -60,7 +63,9 @@ class StudyFile:
             ProbeConfig, {k.removeprefix("probe."): v for k, v in overrides.items() if k not in members}, "probe"
         )
         for_probes = {key: value for key, value in overrides.items() if _reaches_probes(key)}
-        return dataclasses.replace(cls.parse(config), for_probes=for_probes, folders=folders_of(configs))
+        with config.places.told():
+            file = cls.parse(config)
+        return dataclasses.replace(file, for_probes=for_probes, folders=folders_of(configs), places=config.places)
 
     @classmethod
     def parse(cls, config: dict[str, Any]) -> "StudyFile":
@@ -102,18 +107,18 @@ class StudyFile:
         Raises:
             UserError: as `ProbeFile.read`, there is no test file, or nothing is held out to choose on.
         """
-        place = find_config(path, self.folders, "study.probes")
+        with self.places.told():
+            place = find_config(path, self.folders, "study.probes")
         probe = ProbeFile.read(str(place), self.for_probes)
-        if probe.data.mixture:
-            raise UserError(f"{path}: data.mixture is for members; a probe reads one file: remove it")
-        if probe.data.test is None:
-            raise UserError(f"{path}: data.test is not given; name the .beton file of the test set")
-        if not probe.data.holdout:
-            raise UserError(
-                f"{path}: data.holdout is 0, but weight decay and epoch are chosen on held-out data; set 0.2"
-            )
-        if probe.trainer.max_epochs is not None and probe.trainer.max_epochs < 1:
-            raise UserError(f"{path}: trainer.max_epochs is {probe.trainer.max_epochs}; it must be 1 or more")
+        with probe.places.told(probe.path):
+            if probe.data.mixture:
+                raise UserError("data.mixture is for members; a probe reads one file: remove it")
+            if probe.data.test is None:
+                raise UserError("data.test is not given; name the .beton file of the test set")
+            if not probe.data.holdout:
+                raise UserError("data.holdout is 0, but weight decay and epoch are chosen on held-out data; set 0.2")
+            if probe.trainer.max_epochs is not None and probe.trainer.max_epochs < 1:
+                raise UserError(f"trainer.max_epochs is {probe.trainer.max_epochs}; it must be 1 or more")
         return probe
 
 
@@ -124,6 +129,7 @@ class ProbeFile:
     Attributes:
         path: where it was read.
         seed: of the order of the images and of the heads' initial weights.
+        places: where its keys stand.
     """
 
     path: str
@@ -132,6 +138,7 @@ class ProbeFile:
     model: HeadConfig
     data: DataConfig
     trainer: TrainerConfig
+    places: Places = dataclasses.field(default_factory=Places, compare=False)
 
     @classmethod
     def read(cls, path: str, overrides: dict[str, Any] | None = None) -> "ProbeFile":
@@ -141,26 +148,26 @@ class ProbeFile:
             UserError: as `read_config`, the file has no probe section, or a key is unknown, missing or of the wrong
                 type.
         """
-        try:
-            config = read_config([path])
-            if "probe" not in config:
-                raise UserError("has no probe section; study.probes names configs such as configs/probe/digits.yaml")
-            override(config, overrides or {})
-            return cls.parse(path, config)
-        except UserError as error:
-            raise error if str(error).startswith(path) else UserError(f"{path}: {error}") from None
+        config = read_config([path])
+        if "probe" not in config:
+            raise UserError(f"{path}: has no probe section; it must be a config such as configs/probe/digits.yaml")
+        override(config, overrides or {})
+        return cls.parse(path, config)
 
     @classmethod
-    def parse(cls, path: str, config: dict[str, Any]) -> "ProbeFile":
-        """Check what `read_config` gave."""
-        return cls(
-            path,
-            parse_seed(config) or 0,
-            parse_section(ProbeConfig, config["probe"], "probe"),
-            parse_section(HeadConfig, config.get("model"), "model"),
-            parse_section(DataConfig, config.get("data"), "data"),
-            parse_trainer(config.get("trainer")),
-        )
+    def parse(cls, path: str, config: dict[str, Any], places: Places | None = None) -> "ProbeFile":
+        """Check what `read_config` gave; `places` of its keys, where it was changed since."""
+        places = places or (config.places if isinstance(config, Config) else Places())
+        with places.told(path):
+            return cls(
+                path,
+                parse_seed(config) or 0,
+                parse_section(ProbeConfig, config["probe"], "probe"),
+                parse_section(HeadConfig, config.get("model"), "model"),
+                parse_section(DataConfig, config.get("data"), "data"),
+                parse_trainer(config.get("trainer")),
+                places,
+            )
 
     @property
     def name(self) -> str:
@@ -168,16 +175,17 @@ class ProbeFile:
         return data_name(self.path)
 
 
-def check_member(config: dict[str, Any]) -> None:
+def check_member(config: Config) -> None:
     """Check the config of one network, with or without a study.
 
     Raises:
         UserError: a key is unknown, missing or of the wrong type.
     """
-    parse_seed(config)
-    parse_section(MemberConfig, config.get("model"), "model")
-    parse_section(DataConfig, config.get("data"), "data")
-    parse_trainer(config.get("trainer"))
+    with config.places.told():
+        parse_seed(config)
+        parse_section(MemberConfig, config.get("model"), "model")
+        parse_section(DataConfig, config.get("data"), "data")
+        parse_trainer(config.get("trainer"))
 
 
 def data_name(path: str) -> str:
@@ -193,6 +201,7 @@ def parse_trainer(section: dict[str, Any] | None) -> TrainerConfig:
     for key in section:
         if key not in known:
             raise UserError(f"unknown key trainer.{key}; {suggestion(str(key), known)}")
+    parse_section(PassedOn, other, "trainer")
     ours = {key: value for key, value in section.items() if key not in other}
     return dataclasses.replace(parse_section(TrainerConfig, ours, "trainer"), other=other)
 

@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from timecat.config.paths import on_command_line
+from timecat.config.places import Places
 from timecat.config.section import suggestion
 from timecat.errors import UserError
 
@@ -17,6 +18,14 @@ FEATURES_KEYS = ("seed_everything", "features", "probe", "model", "data", "train
 TUNE_KEYS = ("seed_everything", "tune", "model", "data", "trainer")
 KEYS_OF = {"features": FEATURES_KEYS, "tune": TUNE_KEYS, "probe": PROBE_KEYS}
 SECTIONS = ("study", "tune", "features", "probe", "model", "data", "trainer")
+
+
+class Config(dict[str, Any]):
+    """A config's sections, and where their keys stand."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.places = Places()
 
 
 class _Loader(yaml.SafeLoader):
@@ -38,43 +47,62 @@ _Loader.add_implicit_resolver(
 )
 
 
-def read_config(paths: list[str], overrides: dict[str, Any] | None = None) -> dict[str, Any]:
+def read_config(paths: list[str], overrides: dict[str, Any] | None = None) -> Config:
     """Merge YAML files, later ones over earlier ones, then `overrides` ({"model.lr": 0.1}) over all.
 
     Raises:
-        UserError: no file given, a missing file, broken YAML, or an unknown top-level key.
+        UserError: no file given, a missing file, broken YAML, or an unknown top-level key, with file and line.
     """
     if not paths:
         raise UserError("no config given; name one, such as configs/demo.yaml")
-    config: dict[str, Any] = {}
+    config = Config()
     for path in paths:
-        try:
-            content = yaml.load(Path(path).read_text(), _Loader)
-        except OSError as error:
-            raise UserError(f"{path}: cannot be read ({error.strerror}); give the path of a config in YAML") from None
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            where = " ".join(str(error).split())
-            raise UserError(f"{path}: not YAML ({where}); mend the file") from None
+        content, node = _load(path)
         if not isinstance(content, dict):
             raise UserError(f"{path}: holds no sections; a config has study or probe, model, data, trainer")
         _merge(config, content)
+        config.places.add(path, node)
     override(config, overrides or {})
     known = next((keys for section, keys in KEYS_OF.items() if section in config), STUDY_KEYS)
     for key in config:
         if key not in known:
-            raise UserError(f"{paths[-1]}: unknown key {key!r}; {suggestion(str(key), known)}")
+            where = config.places.of(str(key)) or paths[-1]
+            raise UserError(f"{where}: unknown key {key!r}; {suggestion(str(key), known)}")
     for key in SECTIONS:
         if config.get(key) is None:
             if key in config:
                 config[key] = {}  # `trainer:` with nothing below it
         elif not isinstance(config[key], dict):
-            raise UserError(f"{paths[-1]}: {key} must be a section of keys, not {config[key]!r}")
+            where = config.places.of(key) or paths[-1]
+            raise UserError(f"{where}: {key} must be a section of keys, not {config[key]!r}")
     return config
 
 
-def override(config: dict[str, Any], overrides: dict[str, Any]) -> None:
+def _load(path: str) -> tuple[Any, yaml.Node | None]:
+    """What a file holds, and the nodes that it was made of."""
+    try:
+        loader = _Loader(Path(path).read_text())
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); give the path of a config in YAML") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not YAML ({' '.join(str(error).split())}); mend the file") from None
+    try:
+        node = loader.get_single_node()
+        return (None if node is None else loader.construct_document(node)), node
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        why = error.problem or error.context
+        raise UserError(f"{path}:{mark.line + 1 if mark else 1}: not YAML ({why}); mend the file") from None
+    except (yaml.YAMLError, ValueError, TypeError) as error:
+        raise UserError(f"{path}: not YAML ({' '.join(str(error).split())}); mend the file") from None
+    finally:
+        loader.dispose()
+
+
+def override(config: Config, overrides: dict[str, Any]) -> None:
     """Set dotted keys, such as {"model.lr": 0.1}."""
     for key, value in overrides.items():
+        config.places.drop(key)
         *parents, last = key.split(".")
         section: dict[str, Any] = {last: value}
         for parent in reversed(parents):

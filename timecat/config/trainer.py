@@ -1,37 +1,44 @@
 """The `trainer` section of a config: Lightning's Trainer, of which studies and probes read a few keys."""
 
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal
 
-from timecat.config.types import PositiveInt
+from timecat.config.types import NonNegativeInt, PositiveInt
 
-# What else Lightning's Trainer takes; LightningCLI checks the values when a trainer is made.
-PASSED_ON = (
-    "barebones",
-    "callbacks",
-    "check_val_every_n_epoch",
-    "detect_anomaly",
-    "enable_autolog_hparams",
-    "enable_checkpointing",
-    "enable_model_summary",
-    "enable_progress_bar",
-    "fast_dev_run",
-    "inference_mode",
-    "limit_predict_batches",
-    "limit_test_batches",
-    "limit_val_batches",
-    "log_every_n_steps",
-    "min_epochs",
-    "min_steps",
-    "model_registry",
-    "num_sanity_val_steps",
-    "plugins",
-    "profiler",
-    "reload_dataloaders_every_n_epochs",
-    "strategy",
-    "use_distributed_sampler",
-    "val_check_interval",
-)
+Accelerator = Literal["auto", "gpu", "cuda", "cpu", "mps", "tpu", "hpu"]
+
+
+@dataclass(frozen=True)
+class PassedOn:
+    """What else Lightning's Trainer takes, with its types; LightningCLI checks the values when a trainer is made."""
+
+    barebones: bool = False
+    callbacks: Any = None
+    check_val_every_n_epoch: PositiveInt | None = None
+    detect_anomaly: bool = False
+    enable_autolog_hparams: bool = True
+    enable_checkpointing: bool | None = None
+    enable_model_summary: bool | None = None
+    enable_progress_bar: bool | None = None
+    fast_dev_run: int | bool = False
+    inference_mode: bool = True
+    limit_predict_batches: int | float | None = None
+    limit_test_batches: int | float | None = None
+    limit_val_batches: int | float | None = None
+    log_every_n_steps: NonNegativeInt | None = None
+    min_epochs: NonNegativeInt | None = None
+    min_steps: NonNegativeInt | None = None
+    model_registry: str | None = None
+    num_sanity_val_steps: int | None = None
+    plugins: Any = None
+    profiler: Any = None
+    reload_dataloaders_every_n_epochs: NonNegativeInt = 0
+    strategy: Any = "auto"
+    use_distributed_sampler: bool = True
+    val_check_interval: int | float | str | dict[str, Any] | None = None
+
+
+PASSED_ON = tuple(field.name for field in fields(PassedOn))
 
 
 @dataclass(frozen=True)
@@ -60,7 +67,7 @@ class TrainerConfig:
         other: what else the section holds, as it is written.
     """
 
-    accelerator: str = "auto"
+    accelerator: Accelerator = "auto"
     devices: int | str | list[int] = "auto"
     num_nodes: PositiveInt = 1
     precision: int | str | None = None

@@ -132,27 +132,28 @@ class TuneFile:
         config = read_config(configs, {key: value for key, value in overrides.items() if key not in of_study})
         if "tune" not in config:
             raise UserError(f"{configs[-1]}: has no tune section; take one such as configs/tune/finetune.yaml")
-        given = config["tune"]
-        tune = parse_section(TuneConfig, given, "tune")
-        known = [each.name for each in dataclasses.fields(TuneConfig)]
-        of_another = {key for keys in OF_METHOD.values() for key in keys} - set(OF_METHOD[tune.method])
-        for key in known:
-            if key in given and key in of_another:
-                raise UserError(f"tune.{key} makes no sense with tune.method {tune.method}; remove it")
-        written = {section: dict(config.get(section) or {}) for section in ("model", "data")}
-        _check_keys(tune, written)
-        trainer = dict(config.get("trainer") or {})
-        for key in SET_BY_TUNE:
-            if key in trainer:
-                raise UserError(f"trainer.{key} is set by timecat tune: remove it (tune.images is the length)")
-        if trainer.setdefault("devices", 1) not in (1, "1") and not (
-            isinstance(trainer["devices"], list) and len(trainer["devices"]) == 1
-        ):
-            raise UserError("trainer.devices: each run is on one device; set 1, and run repetitions side by side")
+        with config.places.told():
+            given = config["tune"]
+            tune = parse_section(TuneConfig, given, "tune")
+            known = [each.name for each in dataclasses.fields(TuneConfig)]
+            of_another = {key for keys in OF_METHOD.values() for key in keys} - set(OF_METHOD[tune.method])
+            for key in known:
+                if key in given and key in of_another:
+                    raise UserError(f"tune.{key} makes no sense with tune.method {tune.method}; remove it")
+            written = {section: dict(config.get(section) or {}) for section in ("model", "data")}
+            _check_keys(tune, written)
+            trainer = dict(config.get("trainer") or {})
+            for key in SET_BY_TUNE:
+                if key in trainer:
+                    raise UserError(f"trainer.{key} is set by timecat tune: remove it (tune.images is the length)")
+            if trainer.setdefault("devices", 1) not in (1, "1") and not (
+                isinstance(trainer["devices"], list) and len(trainer["devices"]) == 1
+            ):
+                raise UserError("trainer.devices: each run is on one device; set 1, and run repetitions side by side")
+            place = find_config(tune.study, folders_of(configs), "tune.study")
+            seed, of_trainer = parse_seed(config) or 0, parse_trainer(trainer)
         of_study |= {key: value for key, value in overrides.items() if key in (*OF_THE_MACHINE, "trainer.accelerator")}
-        place = find_config(tune.study, folders_of(configs), "tune.study")
-        study = StudyFile.read([str(place)], of_study)
-        return cls(configs[-1], tune, parse_seed(config) or 0, written, parse_trainer(trainer), trainer, study)
+        return cls(configs[-1], tune, seed, written, of_trainer, trainer, StudyFile.read([str(place)], of_study))
 
     def model(self, different: dict[str, Any]) -> MemberConfig:
         """The model of a run: what fine-tuning has by default or, of distill, the study's; the file's keys; these."""
