@@ -402,6 +402,23 @@ def test_harmless_garbage_in_a_jpeg_is_not_refused(jpegs, tmp_path, damage, warn
     assert np.abs(found.astype(int) - clean).mean() < 1.5
 
 
+@pytest.mark.parametrize(
+    ("environment", "threads"),
+    [({}, 6), ({"SLURM_STEP_ID": "0", "SLURM_CPUS_PER_TASK": "3"}, 3), ({"TORCHELASTIC_RUN_ID": "x"}, 2)],
+)
+def test_no_more_threads_than_cores_of_this_process(jpegs, monkeypatch, environment, threads):
+    """Of six that the kernel gives: all, those of a SLURM task that is not bound, the share of one of torchrun's three.
+
+    The number itself is tests/cluster/test_cores.py's.
+    """
+    monkeypatch.setattr("os.sched_getaffinity", lambda pid: set(range(6)))
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "3")
+    for key, value in environment.items():
+        monkeypatch.setenv(key, value)
+    assert train(jpegs, batch_size=7, workers=100).workers == threads
+    assert train(jpegs, batch_size=7, workers=1).workers == 1
+
+
 @pytest.mark.parametrize("close", [False, True])
 def test_epochs_left_early_leak_no_threads(jpegs, close):
     before = threading.active_count()

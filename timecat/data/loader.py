@@ -25,6 +25,7 @@ from timecat.data.kernel import fill_bicubic, is_harmless, kernel, see_bicubic
 from timecat.data.mixture import Mixture
 from timecat.data.order import Order, permuted
 from timecat.errors import UserError
+from timecat.process import cores
 
 BATCHES_AHEAD = 4
 PART = 1 << 20  # pixels: a worker takes about so many at once, 5 to 8 ms of JPEGs
@@ -55,7 +56,7 @@ class BetonLoader:
         mixture: components of `indices` that an epoch draws from in their shares, with drop_last.
         batches_per_step: of accumulated gradients; with drop_last, an epoch has whole steps only.
         rank, world: this process among those that share each global batch.
-        workers: threads that decode.
+        workers: threads that decode, at most one a core of this process.
         pin: page-locked memory, for asynchronous copies to a GPU.
     """
 
@@ -88,7 +89,7 @@ class BetonLoader:
         self._see_all: Callable[..., None] = self._kernel.fill
         if view.interpolation == "bicubic":
             self._see, self._see_all = see_bicubic, partial(fill_bicubic, self._kernel.fill)
-        self.workers = max(1, min(workers, len(os.sched_getaffinity(0))))
+        self.workers = max(1, min(workers, cores()))
         self.epoch = 0
         self.batches_done = 0
         self._resume_at = 0
