@@ -1,99 +1,72 @@
 """What an image costs to load: images/s and CPU-ms, ours against what else one would use.
 
-    python -m benchmarks.loader                          # both sizes, one worker and all, under three minutes
+    python -m benchmarks.loader                          # what comes with timecat, in three minutes on two quiet cores
+    python -m benchmarks.loader --rivals all             # and DALI, litdata, WebDataset, torchcodec, SPDL, as installed
     python -m benchmarks.loader --out loader.json        # written after each part, so that a cut run tells too
 
 JPEGs of 500 x 375 pixels and about 110 kB, and of 341 x 256, crops of two photographs, are loaded as random resized
-crops of 224 pixels. Each way (benchmarks/loader_ways.py) is a process of its own; they take turns, epoch by epoch.
+crops of 224 pixels, flipped at random: uint8, but by PIL, which normalises to float32. Each way (see loader_ways.py) is
+a process of its own; they take turns, epoch by epoch, while the main thread idles and while it trains a small ResNet.
 CPU-ms are those of the process and its children without the training steps: unlike images/s they tell much the same on
-a machine that others use too. A ratio is the median of the rounds' ratios, with the least and the greatest.
+a machine that others use too. Medians, with the quartiles in brackets; a ratio is taken round by round.
 """
 
 import argparse
 import json
-import os
 import statistics
-import subprocess
-import sys
 import tempfile
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks.loader_ways import WAYS, importable
+from benchmarks.loader_process import Process, cpu_ms
+from benchmarks.loader_ways import FEW, OURS, PIL, RIVALS, STOCK, WAYS
 from benchmarks.photos import write_photos
+from benchmarks.rounds import in_turns, with_quartiles
 from timecat.data.write.write import write
 from timecat.process import cores
 from timecat.terminal import print_table, say
 
 SIZES = {"500x375": ((500, 375), 98, 1), "341x256": ((341, 256), 90, 2)}  # pixels, JPEG quality, times --images
-OURS, PIL, STOCK = "timecat", "PIL", "ffcv.Loader"
-Figures = dict[str, list[dict[str, float]]]  # of each way, those of each round
+RIVALS_HELP = f"all, or some of: {', '.join(RIVALS)}; by default {', '.join(FEW)}"
+Round = dict[str, dict[str, float]]  # figures of an epoch that idles and of one that trains
+Figures = dict[str, list[Round]]  # of each way
 
 
-class Process:
-    """A way, waiting for the next epoch that it is asked for."""
-
-    def __init__(self, way: str, directory: Path, batch: int) -> None:
-        command = [sys.executable, "-m", "benchmarks.loader_ways", way, str(directory), str(batch)]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", **WAYS[way][2]}
-        self.way = way
-        self.running = subprocess.Popen(
-            command,
-            env=environment,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-        )
-
-    def epoch(self, **asked: Any) -> dict[str, float]:
-        assert self.running.stdin and self.running.stdout
-        self.running.stdin.write(json.dumps(asked) + "\n")
-        self.running.stdin.flush()
-        answer = self.running.stdout.readline()
-        if not answer:
-            raise RuntimeError(f"{self.way}: its process ended; run python -m benchmarks.loader_ways to see why")
-        return json.loads(answer)
-
-    def close(self) -> None:
-        self.running.kill()
-        self.running.wait()
+def round_of(process: Process, **asked: Any) -> Round:
+    return {name: process.epoch(**asked, train=name == "trains") for name in ("idle", "trains")}
 
 
-def measure(processes: list[Process], rounds: int, **asked: Any) -> Figures:
-    """Every way in turn, in each round another one first."""
-    figures: Figures = {process.way: [] for process in processes}
-    for number in range(rounds):
-        start = number % len(processes)
-        for process in processes[start:] + processes[:start]:
-            figures[process.way].append(process.epoch(**asked))
-    return figures
+def over_ours(figures: Figures, way: str) -> list[float]:
+    """CPU-ms an image of a way over ours, epoch by epoch."""
+    rounds = zip(figures[way], figures[OURS], strict=True)
+    return [cpu_ms(theirs[name]) / cpu_ms(ours[name]) for theirs, ours in rounds for name in theirs]
 
 
-def cpu_ms(round_: dict[str, float]) -> float:
-    return 1000 * round_["cpu"] / round_["images"]
+def rate(figures: dict[str, float]) -> float:
+    return figures["images"] / figures["wall"]
 
 
-def ratio(figures: Figures, way: str) -> list[float]:
-    """CPU-ms an image of a way over ours, round by round."""
-    return [cpu_ms(theirs) / cpu_ms(ours) for theirs, ours in zip(figures[way], figures[OURS], strict=True)]
+def kept(rounds: list[Round]) -> list[float]:
+    """The share of an idle main thread's rate, while it trains: until the last batch came, whose step is no loading."""
+    return [each["idle"]["loaded"] / each["trains"]["loaded"] for each in rounds]
 
 
 def show(title: str, figures: Figures) -> None:
     rows = []
     for way, rounds in figures.items():
-        ms, over = [cpu_ms(each) for each in rounds], ratio(figures, way)
         rows.append(
             [
                 way,
-                f"{statistics.median(each['images'] / each['wall'] for each in rounds):,.0f}",
-                f"{statistics.median(ms):.2f} ({min(ms):.2f}-{max(ms):.2f})",
-                f"{statistics.median(over):.2f} ({min(over):.2f}-{max(over):.2f})",
-                f"{100 * statistics.median(each['waited'] / each['wall'] for each in rounds):.0f} %",
+                *(f"{statistics.median(rate(each[name]) for each in rounds):,.0f}" for name in ("idle", "trains")),
+                f"{100 * statistics.median(kept(rounds)):.0f} %",
+                with_quartiles([cpu_ms(one) for each in rounds for one in each.values()]),
+                with_quartiles(over_ours(figures, way)) if way != OURS else "1",
             ]
         )
-    print_table(title, ["way", "images/s", "CPU-ms an image", "over timecat", "waiting"], rows, ["way"])
+    header = ["way", "images/s", "training", "kept", "CPU-ms an image", f"over {OURS}"]
+    print_table(title, header, rows, ["way"])
 
 
 def verdicts(size: str, parts: list[Figures]) -> None:
@@ -102,48 +75,69 @@ def verdicts(size: str, parts: list[Figures]) -> None:
     wanted = [(PIL, 4.0 if size == "341x256" else 1.5), *([(STOCK, 0.98)] if size == "341x256" else [])]
     for way, least in wanted:
         if way in figures:
-            over = ratio(figures, way)
-            low, found, high = statistics.quantiles(over, n=4)
-            held = "holds" if found >= least else "DOES NOT HOLD"  # which NaN does not
-            spread = f"{len(over)} rounds, half of them {low:.2f} to {high:.2f}"
-            say(f"{size}: {way} takes {found:.2f} times our CPU-ms ({spread}), at least {least} wanted: {held}")
+            over = over_ours(figures, way)
+            held = "holds" if statistics.median(over) >= least else "DOES NOT HOLD"  # which NaN does not
+            found = f"{with_quartiles(over)} times our CPU-ms in {len(over)} epochs"
+            say(f"{size}: {way} takes {found}, at least {least} wanted: {held}")
+    if cores() > 1:
+        found = with_quartiles(kept(parts[0][OURS]))
+        say(f"{size}: while the main thread trains on a core of its own, 1 worker keeps {found} of its images/s")
+
+
+def started(rivals: list[str], directory: Path, batch: int, size: str) -> list[Process]:
+    """Processes of our way and of those that run here, warm; a line for each of the others."""
+    processes = []
+    missing = [f"{way} (pip install {WAYS[way].install})" for way in rivals if not WAYS[way].is_installed]
+    if missing:
+        say(f"not installed, so not measured: {'; '.join(missing)}")
+    for way in [OURS, *(way for way in rivals if WAYS[way].is_installed)]:
+        process = Process(way, directory, batch)
+        try:
+            process.epoch(size=size, workers=1, train=False)
+        except RuntimeError as error:
+            process.close()
+            if way == OURS:
+                raise
+            say(f"not measured: {error}")
+        else:
+            processes.append(process)
+    return processes
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
-    parser.add_argument("--images", type=int, default=192, help="of an epoch at 500 pixels; twice as many at 256")
+    parser.add_argument("--images", type=int, default=256, help="of an epoch at 500 pixels; twice as many at 256")
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--ways", nargs="+", default=importable(), choices=importable())
+    parser.add_argument("--rivals", nargs="+", default=FEW, choices=[*RIVALS, "all"], metavar="NAME", help=RIVALS_HELP)
     parser.add_argument("--sizes", nargs="+", default=list(SIZES), choices=SIZES)
     parser.add_argument("--out", type=Path, help="a JSON file of all rounds' figures")
     options = parser.parse_args()
-    ways = list(dict.fromkeys([OURS, *options.ways]))
+    rivals = RIVALS if "all" in options.rivals else list(dict.fromkeys(options.rivals))
     parts: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
         for size in options.sizes:
             pixels, quality, times = SIZES[size]
-            write_photos(directory / size / "photos", times * options.images, pixels, quality)
             photos, beton = directory / size / "photos", directory / size / "beton"
+            write_photos(photos, times * options.images, pixels, quality)
             write(str(photos), beton, storage="jpeg", splits=["train"], progress=False)
             sizes = [path.stat().st_size for path in photos.rglob("*.jpg")]
             say(f"{size}: {len(sizes)} JPEGs of {statistics.mean(sizes) / 1e3:.0f} kB")
-        processes = [Process(way, directory, options.batch) for way in ways]
+        processes = started(rivals, directory, options.batch, options.sizes[0])
         try:
             for size in options.sizes:
                 for workers in sorted({1, cores()}):
-                    for train in (False, True):
-                        asked = {"size": size, "workers": workers, "train": train}
-                        figures = measure(processes, options.rounds, **asked)
-                        who = "1 worker" if workers == 1 else f"{workers} workers"
-                        show(f"{size}, {who}, main thread {'trains' if train else 'idle'}", figures)
-                        parts.append({**asked, "rounds": figures})
-                        if options.out:
-                            of = {"date": str(date.today()), "cores": cores(), "batch": options.batch, "parts": parts}
-                            options.out.write_text(json.dumps(of, indent=1))
+                    asked = {"size": size, "workers": workers}
+                    ways = {process.way: partial(round_of, process, **asked) for process in processes}
+                    figures = in_turns(ways, options.rounds)
+                    show(f"{size}, {workers} worker{'s' * (workers > 1)}", figures)
+                    parts.append({**asked, "rounds": figures})
+                    if options.out:
+                        of = {"date": str(date.today()), "cores": cores(), "batch": options.batch, "parts": parts}
+                        options.out.write_text(json.dumps(of, indent=1))
                 verdicts(size, [part["rounds"] for part in parts if part["size"] == size])
         finally:
             for process in processes:

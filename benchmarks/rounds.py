@@ -3,9 +3,11 @@
 import statistics
 import time
 from collections.abc import Callable, Mapping
-from typing import TypedDict
+from typing import TypedDict, TypeVar
 
 import torch
+
+T = TypeVar("T")
 
 
 class Timing(TypedDict):
@@ -26,12 +28,22 @@ def timing(values: list[float]) -> Timing:
     return {"median": statistics.median(values), "least": min(values), "most": max(values)}
 
 
-def in_turns(ways: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
-    """What each way returns, round by round."""
-    found: dict[str, list[float]] = {name: [] for name in ways}
+def with_quartiles(values: list[float]) -> str:
+    """The median, and between what half of the values lie."""
+    if len(values) < 2:
+        return f"{values[0]:.2f}"
+    low, median, high = statistics.quantiles(values, n=4, method="inclusive")
+    return f"{median:.2f} ({low:.2f}-{high:.2f})"
+
+
+def in_turns(ways: Mapping[str, Callable[[], T]], rounds: int) -> dict[str, list[T]]:
+    """What each way returns, round by round; each round begins with another way."""
+    found: dict[str, list[T]] = {name: [] for name in ways}
+    order = list(ways)
     for _ in range(rounds):
-        for name, way in ways.items():
-            found[name].append(way())
+        for name in order:
+            found[name].append(ways[name]())
+        order = [*order[1:], *order[:1]]
     return found
 
 
