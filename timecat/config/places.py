@@ -44,7 +44,7 @@ class Places:
         self._of[dotted] = ""
 
     def of(self, message: str) -> str:
-        """File and line of the first key that a message names; of a key that is missing, its section's; else nothing."""
+        """File and line of the first key that a message names; of one that is missing, its section's; else nothing."""
         keys = [found[0].rstrip(".") for found in KEY.finditer(message)]
         exact = next((key for key in keys if key in self._of and ("." in key or message.startswith(key))), None)
         if exact is not None:
