@@ -49,7 +49,9 @@ def test_the_report_tells_budgets_differences_and_spread(config):
     assert values["mean"] > 50, "the features tell nothing"
     table = (runs / "report.md").read_text()
     assert "1,280" in table
-    assert f"{values['mean']:.1f} ± {values['sd']:.1f} ({values['difference']:+.1f})" in table
+    low, high = values["intervals"]["images"]
+    shown = f"{values['mean']:.1f} ± {values['sd']:.1f} [{low:.1f}, {high:.1f}] ({values['difference']:+.1f})"
+    assert shown in table
     assert (runs / "report.png").read_bytes().startswith(b"\x89PNG")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 

@@ -264,6 +264,8 @@ def test_files_are_found_from_here_and_beside_the_config(tmp_path, monkeypatch, 
     monkeypatch.chdir(here)
     assert main(["plan", "../config.yaml"]) == 0
     np.save(here / "raw_test.npy", ARRAYS["raw_test"][:, :3])
+    assert main(["plan", str(config)]) == 0  # what lies beside the config comes first
+    (tmp_path / "raw_test.npy").unlink()
     assert main(["plan", str(config)]) == 2
     assert "raw_test.npy: has 3 features" in capsys.readouterr().err
 

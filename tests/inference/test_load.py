@@ -187,7 +187,7 @@ def test_a_probe_that_sees_images_otherwise_is_told(root, capsys):
     assert main(["plan", "--config", str(root / "s.yaml")]) == 0
     told = [line for line in capsys.readouterr().out.splitlines() if "otherwise" in line]
     assert told == [
-        "probe whole: sees images otherwise than the members in training: another normalisation (data.normalisation), "
-        "squash crop, not center (data.view), bicubic resize, not area (data.interpolation), 20 pixels, not 48 "
-        "(data.resolution)"
+        "whole: its images are seen otherwise than the members' in training: another normalisation "
+        "(data.normalisation), squash crop, not center (data.view), bicubic resize, not area (data.interpolation), 20 "
+        "pixels, not 48 (data.resolution)"
     ]

@@ -19,5 +19,5 @@ def seen_otherwise(study: Study, probe: ProbeFile) -> str | None:
         if seen.input_size != trained.input_size:
             words.append(f"{seen.input_size[1]} pixels, not {trained.input_size[1]} (data.resolution)")
         if words:
-            return f"probe {probe.name}: sees images otherwise than the members in training: {', '.join(words)}"
+            return f"{probe.name}: its images are seen otherwise than the members' in training: {', '.join(words)}"
     return None
