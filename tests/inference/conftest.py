@@ -27,6 +27,7 @@ def root(tmp_path_factory):
     data = {"root": str(root / "data"), "holdout": 0.2, "batch_size": 16}
     probes = [str(root / f"{name}.yaml") for name in VIEWS]
     cats = {"cat1": {"members": 1, "steps": 4}, "cat2": {"members": 2, "steps": 4}}
+    cats["long"] = {"members": 1, "steps": 8}  # whose run the others share
     cats["mean"] = {"soup": "cat2"}
     settings = {"probes": probes, "repetitions": 2, "unequal_because": "a test"}
     config = write_study(

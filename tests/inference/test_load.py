@@ -93,11 +93,11 @@ def test_arrays_on_disk_go_on_where_they_were_stopped(root, tmp_path, monkeypatc
     asked = []
     outputs = features_command.outputs
 
-    def counted(cat, paths, *settings):
+    def counted(cat, paths, **settings):
         asked.append(len(paths))
         if len(asked) == 3:
             raise KeyboardInterrupt
-        return outputs(cat, paths, *settings)
+        return outputs(cat, paths, **settings)
 
     monkeypatch.setattr(features_command, "outputs", counted)
     command = ["features", f"{root}/runs/s:cat2:1", str(root / "photos/test"), str(tmp_path / "out"), "--data=photos"]
@@ -151,6 +151,8 @@ def test_predict_gives_the_probes_predictions(root, capsys):
         (["runs/none:cat1", "photos/test"], "runs/none: no study lies there"),
         (["runs/s:mean", "photos/test"], "runs/s: mean is a soup or a projection"),
         (["runs/s:cat1", "photos"], "photos: has the splits test, train; name the directory of one"),
+        (["runs/s:cat1", "photos/test", "--device=cuda:99"], "device cuda:99: is not here; choose cpu"),
+        (["runs/s:cat1", "photos/test", "--batch-size=0"], "batch size 0: choose 1 or more"),
         (["runs/s:cat1", "data"], "data: holds no image that timecat knows"),
         (["runs/s:cat1", "nowhere"], "nowhere: no such directory"),
         (

@@ -15,11 +15,9 @@ def numbered_member(options: dict[str, Any]) -> int | None:
     Raises:
         UserError: the task has no number, or several processes were started for all members.
     """
-    member, task = options["member"], os.environ.get("SLURM_ARRAY_TASK_ID")
-    if member is None and not options["serve"] and task is not None:
-        if not task.isdigit():
-            raise UserError(f"SLURM_ARRAY_TASK_ID is {task!r}; it must be the number of a member")
-        member = int(task)
+    member = options["member"]
+    if member is None and not options["serve"]:
+        member = _task("a member")
     by_srun = in_slurm_step() and os.environ.get("SLURM_STEP_NUM_TASKS", "1") != "1"
     by_torchrun = in_torchrun() and os.environ["WORLD_SIZE"] != "1"
     if member is None and (by_srun or by_torchrun):
@@ -51,9 +49,12 @@ def numbered_repetition(given: int | None) -> int | None:
     Raises:
         UserError: the task has no number.
     """
+    return _task("a repetition") if given is None else given
+
+
+def _task(of: str) -> int | None:
+    """The number of this array task; None outside of an array."""
     task = os.environ.get("SLURM_ARRAY_TASK_ID")
-    if given is None and task is not None:
-        if not task.isdigit():
-            raise UserError(f"SLURM_ARRAY_TASK_ID is {task!r}; it must be the number of a repetition")
-        return int(task)
-    return given
+    if task is not None and not task.isdigit():
+        raise UserError(f"SLURM_ARRAY_TASK_ID is {task!r}; it must be the number of {of}")
+    return None if task is None else int(task)

@@ -83,7 +83,9 @@ def model_card(config: Config, source: Exported, license_: str | None, names: li
     plan, cat = read_record(directory.plan) or {}, source.cat
     _, networks = read_networks(directory, cat, source.repetition)
     runs = {run["name"]: run for run in plan["runs"]}
-    trained = [runs[str(network["member"])] for network in networks if network["member"] is not None]
+    trained = [
+        {**runs[network["member"]], "steps": network["step"]} for network in networks if network["member"] is not None
+    ]
     lines = [
         "---",
         "library_name: timecat",
@@ -115,7 +117,10 @@ def _training(runs: list[dict[str, Any]], plan: dict[str, Any]) -> list[str]:
     if not runs:
         return ["Its networks were trained elsewhere.", ""]
     model, data = runs[0]["model"], runs[0]["data"]
-    images = sum(run["steps"] for run in {run["name"]: run for run in runs}.values()) * plan["batch_size"]
+    longest = {
+        run["name"]: run["steps"] for run in sorted(runs, key=lambda run: run["steps"])
+    }  # of snapshots of one run
+    images = sum(longest.values()) * plan["batch_size"]
     trained_on = " + ".join(data["mixture"]) if data.get("mixture") else data["train"]
     sizes = sorted({run["steps"] for run in runs})
     return [

@@ -7,6 +7,7 @@ from pathlib import Path
 from timecat import files
 from timecat.cluster.stop import until_stopped
 from timecat.errors import UserError
+from timecat.inference.arguments import parser_of
 from timecat.inference.card import CARD, CONFIG, UPLOAD, Exported, config_of, model_card
 from timecat.inference.export import FORMATS, check_formats, export, names_of
 from timecat.inference.load import load, split_name
@@ -27,13 +28,8 @@ budget, seeds, scores with intervals) and, by --format, some of
 
 def main(argv: Sequence[str]) -> int:
     """The command `timecat export`; its exit status. Raises UserError on bad input, SystemExit(2) on bad options."""
-    parser = argparse.ArgumentParser(
-        "timecat export",
-        description=_DESCRIPTION,
-        epilog="example: timecat export runs/demo:cat5 exported/ --data digits --format safetensors,onnx",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    example = "runs/demo:cat5 exported/ --data digits --format safetensors,onnx"
+    parser = parser_of("export", _DESCRIPTION, example)
     add = parser.add_argument
     add("cat", metavar="CAT", help="what is exported, see above")
     add("out", metavar="OUT", type=Path, help="the directory that the files go to")

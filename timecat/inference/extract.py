@@ -89,10 +89,12 @@ def outputs(
     """
     if not isinstance(cat.transform, EvalTransform):
         raise UserError("the cat has no transform; load it by timecat.load, or say how its images were normalised")
-    transform, on = cat.transform, device or ("cuda" if torch.cuda.is_available() else "cpu")
+    for name, count in (("batch size", batch_size), ("workers", workers or 1)):
+        if count < 1:
+            raise UserError(f"{name} {count}: choose 1 or more")
+    transform, on = cat.transform, _device(device)
     config = resolved(ProbeConfig(precision=precision), [on])
     networks = [cast(Backbone, folded(member)) for member in cat.to(on).members]
-    half = torch.autocast(torch.device(on).type, torch.bfloat16, enabled=config.precision == "bfloat16")
 
     def read(image: str | Path | np.ndarray) -> np.ndarray | str:
         try:
@@ -102,23 +104,39 @@ def outputs(
                 raise
             return str(error)
 
+    def compute(seen: list[np.ndarray]) -> Tensor:
+        batch = transform.normalise(torch.from_numpy(np.stack(seen)).to(on))
+        half = torch.autocast(torch.device(on).type, torch.bfloat16, enabled=config.precision == "bfloat16")
+        with float32_products(tf32=config.precision == "tf32"), half:  # not while whoever asks has the batch
+            return torch.cat([network.features(batch).float() for network in networks], 1).cpu()
+
     todo = iter(range(0, len(images), batch_size))
     ahead: deque[list[Future[np.ndarray | str]]] = deque()
     pool = ThreadPoolExecutor(workers or cores(), thread_name_prefix="images")
     try:
-        with float32_products(tf32=config.precision == "tf32"), half:
-            while True:
-                for start in islice(todo, BATCHES_AHEAD - len(ahead)):
-                    ahead.append([pool.submit(read, image) for image in images[start : start + batch_size]])
-                if not ahead:
-                    return
-                seen = [each.result() for each in ahead.popleft()]
-                whole = [each for each in seen if not isinstance(each, str)]
-                if whole:
-                    batch = transform.normalise(torch.from_numpy(np.stack(whole)).to(on))
-                    given = torch.cat([network.features(batch).float() for network in networks], 1).cpu()
-                else:
-                    given = torch.empty(0, cat.num_features)
-                yield given, [each if isinstance(each, str) else None for each in seen]
+        while True:
+            for start in islice(todo, BATCHES_AHEAD - len(ahead)):
+                ahead.append([pool.submit(read, image) for image in images[start : start + batch_size]])
+            if not ahead:
+                return
+            seen = [each.result() for each in ahead.popleft()]
+            whole = [each for each in seen if not isinstance(each, str)]
+            given = compute(whole) if whole else torch.empty(0, cat.num_features)
+            yield given, [each if isinstance(each, str) else None for each in seen]
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _device(name: str | None) -> str:
+    """The device of this name, or a GPU where there is one.
+
+    Raises:
+        UserError: there is no such device.
+    """
+    if name is None:
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError):  # an unknown name, none of its number, or a torch without CUDA
+        raise UserError(f"device {name}: is not here; choose cpu, or a GPU such as cuda:0") from None
+    return name

@@ -15,8 +15,9 @@ from timecat import files
 from timecat.cluster.stop import until_stopped
 from timecat.data.transform import EvalTransform
 from timecat.errors import UserError
+from timecat.inference.arguments import add_of_outputs, of_outputs, parser_of
 from timecat.inference.extract import outputs
-from timecat.inference.images import ImageFiles, list_images, say_broken
+from timecat.inference.images import ImageFiles, first_of, list_images
 from timecat.inference.load import load_by_name
 from timecat.networks.cat import FrozenCat
 from timecat.progress_bar import bar
@@ -41,35 +42,17 @@ with a features section takes: docs/features.md.
 
 def main(argv: Sequence[str]) -> int:
     """The command `timecat features`; returns 0. Raises UserError on bad input and SystemExit(2) on bad options."""
-    parser = argparse.ArgumentParser(
-        "timecat features",
-        description=_DESCRIPTION,
-        epilog="example: timecat features runs/demo:cat5 photos/ features/photos",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = parser_of("features", _DESCRIPTION, "runs/demo:cat5 photos/ features/photos")
     add = parser.add_argument
     add("cat", metavar="CAT", help="whose features, see above")
     add("images", metavar="DIR", type=Path, help="the images")
     add("out", metavar="OUT", type=Path, help="the directory that the arrays go to")
     add("--data", metavar="NAME", help="see images as this probe did, not as the members in training")
-    add_options(parser)
+    add_of_outputs(parser)
     add("--storage", choices=("float32", "float16"), default="float32", help="type of the array (default: float32)")
     options = parser.parse_args(argv)
     cat, images = load_by_name(options.cat, options.data), list_images(options.images)
     return until_stopped(lambda stop: write_features(cat, images, options))
-
-
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """What all commands take that put images through a cat."""
-    add = parser.add_argument
-    add("--device", metavar="D", help="such as cuda:0 or cpu (default: a GPU where there is one)")
-    add("--batch-size", type=int, default=64, metavar="N", help="images at once (default: 64)")
-    add(
-        "--precision", choices=("auto", "float32", "tf32", "bfloat16"), default="auto", help="as probe.precision has it"
-    )
-    add("--workers", type=int, metavar="N", help="threads that decode (default: one a core)")
-    add("--skip-broken", action="store_true", help="leave broken images out and list them, rather than stop")
 
 
 def write_features(cat: FrozenCat, images: ImageFiles, options: argparse.Namespace) -> None:
@@ -104,7 +87,7 @@ def write_features(cat: FrozenCat, images: ImageFiles, options: argparse.Namespa
     files.write_json(out / "features.json", {"made_of": made_of, "broken": broken})
     shutil.rmtree(parts)
     if broken:
-        say(f"warning: left out {len(broken):,} broken images: {say_broken(broken)}", error=True)
+        say(f"warning: left out {len(broken):,} broken images: {first_of(broken)}", error=True)
     of_classes = f", {len(images.classes)} classes" if images.classes else ""
     say(f"{out}/features.npy: {rows:,} images{of_classes}, {cat.num_features:,} features each, {options.storage}")
 
@@ -114,15 +97,7 @@ def _compute(
 ) -> None:
     """Write features and, image by image, what is wrong with it, of one part."""
     found, wrong = [], []
-    for features, whys in outputs(
-        cat,
-        paths,
-        options.device,
-        options.batch_size,
-        options.precision,
-        options.workers,
-        options.skip_broken,
-    ):
+    for features, whys in outputs(cat, paths, **of_outputs(options)):
         found.append(features.numpy().astype(options.storage))
         wrong += [why or "" for why in whys]
         advance(len(whys))

@@ -82,7 +82,7 @@ def read_image(image: str | Path | np.ndarray, transform: EvalTransform) -> np.n
     return transform.see(pixels)
 
 
-def say_broken(names: Sequence[str]) -> str:
+def first_of(names: Sequence[str]) -> str:
     """The first of the broken files, and how many more there are."""
     more = f" and {len(names) - 3:,} more" if len(names) > 3 else ""
     return ", ".join(names[:3]) + more

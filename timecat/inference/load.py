@@ -46,7 +46,7 @@ def load(study: str | Path, cat: str | None = None, *, data: str | None = None, 
         raise UserError(f"{directory}: {cat} is a soup or a projection; load the cat that it is made of")
     weights = [_weights(directory, network) for network in networks]
     if data is None:
-        preprocessing, _ = _of_members(directory, cat, networks)
+        preprocessing = _of_members(directory, cat, networks)
         return FrozenCat(weights, transform=EvalTransform(preprocessing))
     if config.get("head") == "own":
         raise UserError(f"{directory}: {cat} classifies by its members' own heads; leave data= out")
@@ -112,10 +112,8 @@ def _weights(directory: StudyDirectory, network: SavedNetwork) -> Weights:
     return Weights(member.snapshot(network["step"]), network["features"])
 
 
-def _of_members(
-    directory: StudyDirectory, cat: str, networks: list[SavedNetwork]
-) -> tuple[Preprocessing, tuple[str, ...]]:
-    """The preprocessing and the classes that all its members have."""
+def _of_members(directory: StudyDirectory, cat: str, networks: list[SavedNetwork]) -> Preprocessing:
+    """The preprocessing that all its members have."""
     found = []
     for network in networks:
         if network["member"] is None:
@@ -127,8 +125,8 @@ def _of_members(
         kept = read_preprocessing(path)
         if kept is None:
             raise UserError(f"{path}: no such file; `timecat fit` with the study's config writes it")
-        found.append(kept)
-    if any(kept[0] != found[0][0] for kept in found):
+        found.append(kept[0])
+    if any(each != found[0] for each in found):
         raise UserError(f"{directory}: members of {cat} were trained on different preprocessing; name a probe's: data=")
     return found[0]
 

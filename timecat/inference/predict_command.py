@@ -13,9 +13,9 @@ import torch
 from timecat import files
 from timecat.cluster.stop import until_stopped
 from timecat.errors import UserError
+from timecat.inference.arguments import add_of_outputs, of_outputs, parser_of
 from timecat.inference.extract import outputs
-from timecat.inference.features_command import add_options
-from timecat.inference.images import ImageFiles, list_images, say_broken
+from timecat.inference.images import ImageFiles, first_of, list_images
 from timecat.inference.load import load_by_name
 from timecat.networks.cat import FrozenCat
 from timecat.progress_bar import bar
@@ -37,20 +37,14 @@ same way. With a config instead, timecat predict is Lightning's.
 def main(argv: Sequence[str]) -> int:
     """The command `timecat predict CAT DIR`; its exit status. Raises UserError on bad input, SystemExit(2) on bad
     options."""
-    parser = argparse.ArgumentParser(
-        "timecat predict",
-        description=_DESCRIPTION,
-        epilog="example: timecat predict runs/demo:cat5 photos/ --data digits --out photos.csv",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = parser_of("predict", _DESCRIPTION, "runs/demo:cat5 photos/ --data digits --out photos.csv")
     add = parser.add_argument
     add("cat", metavar="CAT", help="who classifies, see above")
     add("images", metavar="DIR", type=Path, help="the images")
     add("--data", metavar="NAME", help="the probe whose head it is (needed where there are several)")
     add("--out", metavar="FILE", type=Path, help="where the CSV goes (default: the standard output)")
     add("--top", type=int, default=1, metavar="K", help="classes an image (default: 1)")
-    add_options(parser)
+    add_of_outputs(parser)
     options = parser.parse_args(argv)
     cat, images = load_by_name(options.cat, options.data, head=True), list_images(options.images)
     if not 1 <= options.top <= cat.num_classes:
@@ -63,9 +57,8 @@ def main(argv: Sequence[str]) -> int:
 def _predict(cat: FrozenCat, images: ImageFiles, options: argparse.Namespace) -> None:
     assert cat.head is not None
     probabilities, wrong = [], []
-    settings = (options.device, options.batch_size, options.precision, options.workers, options.skip_broken)
     with bar(f"classes of {options.images}", len(images.names), "images") as advance:
-        for features, whys in outputs(cat, images.paths(), *settings):
+        for features, whys in outputs(cat, images.paths(), **of_outputs(options)):
             with torch.inference_mode():
                 probabilities.append(cat.head.cpu()(features).softmax(1))
             wrong += whys
@@ -85,7 +78,7 @@ def _predict(cat: FrozenCat, images: ImageFiles, options: argparse.Namespace) ->
         files.write_bytes(options.out, text.getvalue().encode(errors="surrogateescape"))
         say(f"{options.out}: the classes of {len(whole):,} images")
     if broken := [why for why in wrong if why]:
-        say(f"warning: left out {len(broken):,} broken images: {say_broken(broken)}", error=True)
+        say(f"warning: left out {len(broken):,} broken images: {first_of(broken)}", error=True)
     _say_accuracy(cat, images, np.array(whole, np.int64), chosen[:, 0])
 
 

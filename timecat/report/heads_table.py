@@ -30,6 +30,7 @@ def heads_table(study: Study | ExternalFeatures, content: Report, name: str) -> 
             continue
         difference = "" if cat == study.baseline else points(value["difference"], value["difference_interval"])
         worst = value["worst_class"]
+        worst_name = classes[worst["class"]] if worst["class"] < len(classes) else str(worst["class"])
         rows.append(
             [
                 cat,
@@ -37,7 +38,7 @@ def heads_table(study: Study | ExternalFeatures, content: Report, name: str) -> 
                 difference + (mark(value) if difference else ""),
                 f"{value['acc5']:.1f}",
                 f"{value['mean_per_class']:.1f}",
-                f"{classes[number] if (number := worst['class']) < len(classes) else number}: {worst['acc1']:.1f}",
+                f"{worst_name}: {worst['acc1']:.1f}",
                 marked(value["weight_decays"], at.get("weight decay", ())) if row["head"] == "linear" else row["head"],
                 marked(value["epochs"], at.get("epochs", ())),
                 marked(value["lrs"], at.get("lr", ())),
