@@ -15,6 +15,7 @@ import platform
 import sys
 import time
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,7 @@ def machine(device: torch.device) -> dict[str, Any]:
         "python": platform.python_version(),
         "cuda": torch.version.cuda,
         "date": time.strftime("%Y-%m-%d"),
-        **{library: version(library) for library in LIBRARIES},
+        **{library: version(library) for library in LIBRARIES if find_spec(library)},  # numba comes with ffcv
     }
 
 
