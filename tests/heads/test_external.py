@@ -257,7 +257,7 @@ def test_plan_counts_heads_and_passes(tmp_path, capsys):
     assert not (tmp_path / "runs").exists()
 
 
-def test_files_are_found_from_here_and_beside_the_config(tmp_path, monkeypatch, capsys):
+def test_files_are_found_beside_the_config_and_from_here(tmp_path, monkeypatch, capsys):
     config = make(tmp_path)
     here = tmp_path / "here"
     here.mkdir()
