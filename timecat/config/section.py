@@ -1,5 +1,6 @@
 """A section of a config becomes its dataclass, or is refused in one line that names the key."""
 
+import copy
 import dataclasses
 import re
 import typing
@@ -57,7 +58,7 @@ def parse_section(kind: type[Section], given: Any, where: str) -> Section:
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(kind)
     try:
-        parsed = parser.parse_object(dict(given)).as_dict()
+        parsed = parser.parse_object(copy.deepcopy(given)).as_dict()  # which it writes into
     except ArgumentError as error:
         key = re.search(r'Parser key "([^".]+)', str(error))
         if key is None or key[1] not in fields:

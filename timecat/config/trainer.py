@@ -63,7 +63,8 @@ class TrainerConfig:
         max_epochs: of a probe; a study sets its steps.
         max_time: of a probe on images.
         default_root_dir: of a probe on images.
-        logger: of a probe on images.
+        logger: class_path and init_args of one of Lightning's loggers, or a list of these: in a study beside
+            TensorBoard's, each member a run that goes on through requeues; of a probe on images instead of it.
         other: what else the section holds, as it is written.
     """
 

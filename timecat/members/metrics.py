@@ -42,7 +42,13 @@ class ClassifierMetrics(nn.Module):
             self.by_group.update(logits, labels, groups)
 
     def log(self, module: L.LightningModule, stage: str) -> None:
-        """Log <stage>/loss, <stage>/acc1, <stage>/acc5 and <stage>/acc1/<group>, and start again."""
+        """Log <stage>/loss, <stage>/acc1, <stage>/acc5 and <stage>/acc1/<group>, and start again.
+
+        In training they stand at the steps done, as the training loss does; Lightning's own count is one less, and
+        comes with an `epoch` that would have a card of its own.
+        """
+        if module.trainer.state.fn == "fit":
+            module.log("step", float(module.trainer.global_step))
         for name, metric in (("loss", self.loss), ("acc1", self.acc1), ("acc5", self.acc5)):
             module.log(f"{stage}/{name}", metric.compute(), prog_bar=name == "acc1")
             metric.reset()

@@ -4,7 +4,6 @@ import time
 from typing import Any, cast
 
 import lightning as L
-from lightning.pytorch.loggers import Logger
 
 from timecat.members.member import Member
 from timecat.study.directory import MemberDirectory
@@ -13,7 +12,7 @@ from timecat.study.progress import write_progress
 
 
 class ProgressCallback(L.Callback):
-    """TensorBoard every `log_every_n_steps`, progress.json at most once a second."""
+    """To TensorBoard and other loggers every `log_every_n_steps`, to progress.json at most once a second."""
 
     def __init__(self, directory: MemberDirectory, plan: MemberPlan, batch_size: int) -> None:
         self.directory, self.plan, self.batch_size = directory, plan, batch_size
@@ -47,15 +46,14 @@ class ProgressCallback(L.Callback):
             lr = (
                 trainer.optimizers[0].param_groups[0].get("scheduled_lr") or trainer.optimizers[0].param_groups[0]["lr"]
             )
-            cast(Logger, trainer.logger).log_metrics(
-                {
-                    "train/loss": self.loss,
-                    "train/lr": lr,
-                    "train/images": float(step * self.batch_size),
-                    "train/images_per_sec": self.rate,
-                },
-                step,
-            )
+            measured = {
+                "train/loss": self.loss,
+                "train/lr": lr,
+                "train/images": float(step * self.batch_size),
+                "train/images_per_sec": self.rate,
+            }
+            for logger in trainer.loggers:
+                logger.log_metrics(dict(measured), step)
             self.logged_step, self.logged_at, self.paused = step, now, 0.0
             if now - self.written_at > 1.0:
                 self._write(trainer)

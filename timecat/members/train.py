@@ -19,6 +19,7 @@ from timecat.terminal import say
 
 if TYPE_CHECKING:
     from lightning.pytorch.callbacks import Callback
+    from lightning.pytorch.loggers import Logger
 
     from timecat.data.datamodule import ImageData
     from timecat.members.member import Member
@@ -68,6 +69,8 @@ def train_member(study: Study, plan: MemberPlan, cli: "StudyCLI", stop: Stop) ->
     import lightning as L
     import torch
 
+    from timecat.members.loggers import user_loggers
+
     torch.compiler.reset()  # graphs of members before this one count towards torch's limit, after which none is made
     directory = study.directory.member(plan.name)
     L.seed_everything(plan.seed, verbose=False)
@@ -79,7 +82,8 @@ def train_member(study: Study, plan: MemberPlan, cli: "StudyCLI", stop: Stop) ->
         )
     write_record(directory.recipe, {**recipe(study, plan), CONTENT: content})
     save_preprocessing(directory.preprocessing, plan.data)
-    train_to_the_end(cli, directory, plan, member, data, study.checkpoint_minutes, stop)
+    loggers = user_loggers(study.file.written["trainer"].get("logger"), study.directory, directory)
+    train_to_the_end(cli, directory, plan, member, data, study.checkpoint_minutes, stop, loggers=loggers)
     if is_first_rank() and not progress.is_finished(study, plan):
         raise UserError(
             f"{directory}: its checkpoint is past a step at which the plan wants a snapshot "
@@ -96,12 +100,14 @@ def train_to_the_end(
     checkpoint_minutes: float,
     stop: Stop,
     callbacks: Sequence["Callback"] = (),
+    loggers: Sequence["Logger"] = (),
     **settings: Any,
 ) -> None:
     """Train a module from its newest checkpoint, or from its start, to the plan's last step.
 
     Args:
         callbacks, settings: of the trainer, besides the config's and those that all members have.
+        loggers: beside TensorBoard's.
 
     Raises:
         Stopped: it was asked to; the checkpoint is saved.
@@ -110,20 +116,24 @@ def train_to_the_end(
 
     from timecat.data.global_batch import check_ghosts
     from timecat.members.checkpoint import Checkpoint, newest_checkpoint
+    from timecat.members.last_validation import LastValidation
+    from timecat.members.loggers import GoOn, keep_rows
     from timecat.members.progress_callback import ProgressCallback
 
     resume, step = newest_checkpoint(directory) or (None, None)
-    logger = TensorBoardLogger(
+    tensorboard = TensorBoardLogger(
         str(directory.path.parent), name=directory.path.name, version="", purge_step=step, default_hp_metric=False
     )
     trainer = cli.trainer_of_member(
         max_steps=plan.steps,
         max_epochs=-1,
-        logger=logger,
+        logger=[tensorboard, *loggers],
         default_root_dir=str(directory),
         callbacks=[
             ProgressCallback(directory, plan, plan.data.batch_size),
             Checkpoint(directory, plan, checkpoint_minutes, plan.data.batch_size, stop),
+            LastValidation(plan),
+            GoOn(directory, loggers),
             *callbacks,
         ],
         enable_checkpointing=False,
@@ -135,6 +145,7 @@ def train_to_the_end(
     )
     if stop.is_set() and trainer.world_size == 1:  # several processes agree at a batch's end only
         raise Stopped("stopped before its first step")
+    keep_rows(loggers, step or 0)
     data.setup("fit")
     trainer.accumulate_grad_batches = data.accumulated(trainer.world_size)
     check_ghosts(data.images_at_once(trainer.world_size), plan.model.ghost_batch_size)

@@ -17,6 +17,7 @@ from timecat.config.study import StudyConfig
 from timecat.data.datamodule import ImageData
 from timecat.errors import UserError
 from timecat.members.feature_writer import FeatureWriter
+from timecat.members.loggers import logger_classes
 from timecat.members.member import Member
 from timecat.process import in_slurm_step, in_torchrun
 from timecat.study.plan import MemberPlan
@@ -138,7 +139,9 @@ class StudyCLI(TimecatCLI):
 
     def __init__(self, study: Study) -> None:
         self.study = study
-        super().__init__(Member, {key: dict(section) for key, section in study.file.written.items()}, run=False)
+        sections = {key: dict(section) for key, section in study.file.written.items()}
+        logger_classes(sections["trainer"].pop("logger", None))  # `user_loggers` makes them for each member
+        super().__init__(Member, sections, run=False)
 
     def instantiate_classes(self) -> None:
         """Nothing yet: each member has a seed, a horizon and perhaps a model of its own."""

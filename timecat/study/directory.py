@@ -1,7 +1,7 @@
 """The owner of what lies below <root>/<study>: every name, the JSON files' version, and when a member is finished.
 
 member_<seed>…/  snapshot_<step>.pt, last.ckpt, previous.ckpt, recipe.json, preprocessing.json, progress.json,
-                 done.json, lock
+                 done.json, logger_runs.json, lock
 features/<data>/<part>/<member>_<step>.npy and .json; <part>_paper where the paper's protocol normalises otherwise
 soups/           means of members' weights
 probe/<data>/    results.json, predictions.npz, preprocessing.json, knn.json, few_shot.json, lock,
@@ -9,6 +9,7 @@ probe/<data>/    results.json, predictions.npz, preprocessing.json, knn.json, fe
                  tests/<test>/ with predictions.npz and logits/ of each of data.tests
 tuned/<name>/<repetition>/  results.json, predictions_<data>.npz, lock, and a member's files for each run
 launch/          the scripts that were submitted, jobs, lock
+loggers/         what loggers of trainer.logger leave
 logs/            fit_<member>.log, probe_<place in study.probes>.log, report.log
 study.json, report.json, report.md, report.png, report.svg, report_costs.png, report_costs.svg
 """
@@ -74,6 +75,18 @@ class Progress(TypedDict):
     time: float
 
 
+class LoggerRuns(TypedDict):
+    """logger_runs.json: which run of the user's loggers a member is, so that it goes on as the same one.
+
+    Keys:
+        id: for those that take one.
+        run_ids: of those that give it themselves, by the name of their class.
+    """
+
+    id: str
+    run_ids: dict[str, str]
+
+
 @dataclass(frozen=True)
 class MemberDirectory:
     """What one training run leaves."""
@@ -116,6 +129,10 @@ class MemberDirectory:
     def progress(self) -> Path:
         return self.path / "progress.json"
 
+    @property
+    def logger_runs(self) -> Path:
+        return self.path / "logger_runs.json"
+
     def snapshot(self, step: int) -> Path:
         return self.path / f"snapshot_{step}.pt"
 
@@ -128,6 +145,9 @@ class MemberDirectory:
 
     def read_progress(self) -> Progress | None:
         return cast(Progress | None, read_record(self.progress))
+
+    def read_logger_runs(self) -> LoggerRuns | None:
+        return cast(LoggerRuns | None, read_record(self.logger_runs))
 
     def hashes(self) -> dict[int, str]:
         """SHA-256 of the finished snapshots' files, by step, as they were written."""
@@ -304,6 +324,10 @@ class StudyDirectory:
 
     def feature_file(self, data: str, part: str, snapshot: str, protocol: Protocol = "heldout") -> Path:
         return self.features / data / f"{part}{_suffix(protocol)}" / f"{snapshot}.npy"
+
+    @property
+    def loggers(self) -> Path:
+        return self.path / "loggers"
 
     @property
     def logs(self) -> Path:

@@ -24,7 +24,7 @@ from timecat.study.cats import direct_cats, make_cats
 from timecat.study.directory import StudyDirectory
 from timecat.study.plan import Cat, Elsewhere, MemberPlan, SeededCat, Snapshot, has_horizon, places
 
-SET_BY_THE_STUDY = {"max_steps": -1, "max_epochs": None, "max_time": None, "default_root_dir": None, "logger": None}
+SET_BY_THE_STUDY = {"max_steps": -1, "max_epochs": None, "max_time": None, "default_root_dir": None}
 
 
 @dataclasses.dataclass(frozen=True)
