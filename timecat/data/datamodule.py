@@ -11,9 +11,9 @@ from timecat.config.section import plain
 from timecat.data.beton import Beton, read_beton
 from timecat.data.global_batch import batches_per_step, images_at_once
 from timecat.data.loader import BetonLoader
-from timecat.data.mixture import Mixture, read_mixture
+from timecat.data.mixture import Mixture, read_mixture, split_mixture
 from timecat.data.order import Order, permuted
-from timecat.data.split import SPLIT_SEED, stratified_split
+from timecat.data.split import training_split
 from timecat.data.views import MEAN_AND_STD, NORMALISATIONS, eval_view, train_view
 from timecat.errors import UserError
 from timecat.process import decoding_threads, started_here
@@ -73,34 +73,14 @@ class ImageData(L.LightningDataModule):
 
     def split(self) -> tuple[np.ndarray, np.ndarray]:
         """(indices to train on, indices held out) of the training file, int64; the second is empty without holdout."""
-        if self._split is None and self.config.mixture:
-            self._split = self._split_mixture()
         if self._split is None:
-            beton = self.beton("train")
-            name, indices = str(beton.path), np.arange(len(beton), dtype=np.int64)
-            if self.config.subset is not None and self.config.subset < len(beton):
-                _, indices = stratified_split(beton.labels, self.config.subset / len(beton), SPLIT_SEED, name)
-            held = indices[:0]
-            if self.config.holdout:
-                kept, out = stratified_split(beton.labels[indices], self.config.holdout, SPLIT_SEED, name)
-                indices, held = indices[kept], indices[out]
-            self._split = indices, held
+            beton, config = self.beton("train"), self.config
+            if self._mixture is not None:
+                self._mixture, *both = split_mixture(self._mixture, beton.labels, config.holdout)
+                self._split = both[0], both[1]
+            else:
+                self._split = training_split(beton.labels, config.subset, config.holdout, str(beton.path))
         return self._split
-
-    def _split_mixture(self) -> tuple[np.ndarray, np.ndarray]:
-        """Hold out of each component, class by class."""
-        beton, holdout = self.beton("train"), self.config.holdout
-        assert self._mixture is not None
-        kept, held = [], []
-        for name, rows in zip(self._mixture.names, self._mixture.rows, strict=True):
-            if holdout:
-                here, out = stratified_split(beton.labels[rows], holdout, SPLIT_SEED, f"data.mixture.{name}")
-                rows, out = rows[here], rows[out]
-                held.append(out)
-            kept.append(rows)
-        indices = np.sort(np.concatenate(kept))
-        self._mixture = self._mixture.only(indices)
-        return indices, np.sort(np.concatenate(held)) if held else indices[:0]
 
     def group_names_of(self, name: str) -> tuple[str, ...]:
         """Of a mixture's components, or of the groups of the file that `test` or `val` reads; empty without groups."""

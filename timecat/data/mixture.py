@@ -12,6 +12,7 @@ import numpy as np
 
 from timecat.config.data import ComponentConfig, DataConfig
 from timecat.data.beton import Beton, join, read_beton
+from timecat.data.split import SPLIT_SEED, stratified_split
 from timecat.errors import UserError
 
 GOLDEN = 0x9E3779B9  # of 2**32: the golden ratio's fraction
@@ -71,6 +72,23 @@ class Mixture:
     def only(self, kept: np.ndarray) -> "Mixture":
         """The same of these samples alone, int64 ascending."""
         return replace(self, rows=tuple(rows[np.isin(rows, kept)] for rows in self.rows))
+
+
+def split_mixture(mixture: Mixture, labels: np.ndarray, holdout: float) -> tuple[Mixture, np.ndarray, np.ndarray]:
+    """Hold out of each component, class by class: the mixture of what is left, its samples and those held out.
+
+    Raises:
+        UserError: as `stratified_split`.
+    """
+    kept, held = [], []
+    for name, rows in zip(mixture.names, mixture.rows, strict=True):
+        if holdout:
+            here, out = stratified_split(labels[rows], holdout, SPLIT_SEED, f"data.mixture.{name}")
+            rows, out = rows[here], rows[out]
+            held.append(out)
+        kept.append(rows)
+    indices = np.sort(np.concatenate(kept))
+    return mixture.only(indices), indices, np.sort(np.concatenate(held)) if held else indices[:0]
 
 
 def shares_of(data: DataConfig) -> tuple[Fraction, ...]:

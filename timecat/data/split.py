@@ -7,6 +7,28 @@ from timecat.errors import UserError
 SPLIT_SEED = 0  # what is held out is the same for every member and every extractor
 
 
+def training_split(
+    labels: np.ndarray, subset: int | None, holdout: float, name: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """What of a training file is trained on and what is held out, ascending int64; nothing without holdout.
+
+    Args:
+        labels: of the file's images, int64 (n,).
+        subset: images that are taken of them all, class by class.
+        holdout: share that is held out of these, class by class.
+
+    Raises:
+        UserError: as `stratified_split`.
+    """
+    indices = np.arange(len(labels), dtype=np.int64)
+    if subset is not None and subset < len(labels):
+        _, indices = stratified_split(labels, subset / len(labels), SPLIT_SEED, name)
+    if not holdout:
+        return indices, indices[:0]
+    kept, out = stratified_split(labels[indices], holdout, SPLIT_SEED, name)
+    return indices[kept], indices[out]
+
+
 def stratified_split(labels: np.ndarray, fraction: float, seed: int, name: str) -> tuple[np.ndarray, np.ndarray]:
     """Split the indices of `labels` in two, class by class.
 
