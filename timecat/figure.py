@@ -15,10 +15,10 @@ def pyplot() -> Any:
     return pyplot
 
 
-def as_bytes(figure: Any, kind: str) -> bytes:
+def as_bytes(figure: Any, kind: str, dpi: int = 150) -> bytes:
     """The figure as a file, png or svg; it is closed."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format=kind, dpi=150, metadata={"Date": None} if kind == "svg" else None)
+    figure.savefig(buffer, format=kind, dpi=dpi, metadata={"Date": None} if kind == "svg" else None)
     pyplot().close(figure)
     return buffer.getvalue()
 

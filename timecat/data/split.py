@@ -7,9 +7,7 @@ from timecat.errors import UserError
 SPLIT_SEED = 0  # what is held out is the same for every member and every extractor
 
 
-def training_split(
-    labels: np.ndarray, subset: int | None, holdout: float, name: str
-) -> tuple[np.ndarray, np.ndarray]:
+def training_split(labels: np.ndarray, subset: int | None, holdout: float, name: str) -> tuple[np.ndarray, np.ndarray]:
     """What of a training file is trained on and what is held out, ascending int64; nothing without holdout.
 
     Args:

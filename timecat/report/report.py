@@ -1,8 +1,9 @@
-"""`timecat report`: the study's table, picture and TensorBoard image, from the results on disk alone."""
+"""`timecat report`: the study's tables, pictures and TensorBoard's comparison, from the results on disk alone."""
 
 from timecat import files
 from timecat.report.calibration import calibration_section
 from timecat.report.collect import collect
+from timecat.report.compare.compare import write_comparison
 from timecat.report.cost_picture import cost_picture
 from timecat.report.cost_table import cost_section
 from timecat.report.extra_tests import extra_section
@@ -18,12 +19,11 @@ from timecat.study.reported import Report
 from timecat.study.saturation import saturation_section
 from timecat.study.study import Study
 from timecat.tables import markdown
-from timecat.tensorboard_events import write_events
 from timecat.terminal import say
 
 
 def report(study: Study, protocol: Protocol = "heldout") -> Report:
-    """Print the tables; write report.json, report.md, and the pictures as .png, .svg, and for TensorBoard.
+    """Print the tables; write report.json, report.md, the pictures as .png and .svg, and TensorBoard's comparison.
 
     Raises:
         UserError: no probe has a result yet.
@@ -38,21 +38,17 @@ def report(study: Study, protocol: Protocol = "heldout") -> Report:
     for section in (*found, costs, first):  # the last one is what a terminal shows at the end
         section.show()
     if not _is_written(study, content, protocol):
-        for tag, draw, path_of in (
-            ("report", picture, study.directory.report),
-            ("report_costs", cost_picture, study.directory.cost_picture),
-        ):
-            png = draw(study, content, "png")
-            files.write_bytes(path_of(protocol, ".svg"), draw(study, content, "svg"))
-            files.write_bytes(path_of(protocol, ".png"), png)
-            write_events(study.directory.report(protocol, ""), tag, png)
+        for draw, path_of in ((picture, study.directory.report), (cost_picture, study.directory.cost_picture)):
+            for kind in ("svg", "png"):
+                files.write_bytes(path_of(protocol, f".{kind}"), draw(study, content, kind))
         sections = [first, costs, *found, *map(saturation_section, content.get("saturation", {}).values())]
         sections += map(knn_section, content.get("knn", {}).values())
         sections += map(few_shot_section, content.get("few_shot", {}).values())
         sections += [heads_section(study, content, data["name"]) for data in content["data"]]
         files.write_bytes(markdown_path, markdown(f"{study.name}: linear probes on frozen features", sections).encode())
         write_record(path, content)
-    say(f"{markdown_path}  {png_path}  tensorboard --logdir {study.directory}")
+    write_comparison(study, protocol)
+    say(f"{markdown_path}  {png_path}  tensorboard --logdir {study.directory.compare(protocol)}")
     return content
 
 

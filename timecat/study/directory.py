@@ -11,6 +11,8 @@ tuned/<name>/<repetition>/  results.json, predictions_<data>.npz, lock, and a me
 launch/          the scripts that were submitted, jobs, lock
 loggers/         what loggers of trainer.logger leave
 logs/            fit_<member>.log, probe_<place in study.probes>.log, report.log
+compare/         what TensorBoard compares: made_of.json, events of <cat>/ and study/
+layout/          TensorBoard's, of the members
 study.json, report.json, report.md, report.png, report.svg, report_costs.png, report_costs.svg
 """
 
@@ -276,6 +278,28 @@ class TunedDirectory:
 
 
 @dataclass(frozen=True)
+class ComparisonDirectory:
+    """What TensorBoard shows of a study: a run for each cat, and one for the study."""
+
+    path: Path
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    @property
+    def made_of(self) -> Path:
+        """What the runs were made of."""
+        return self.path / "made_of.json"
+
+    def cat(self, name: str) -> Path:
+        return self.path / name
+
+    @property
+    def study(self) -> Path:
+        return self.path / "study"
+
+
+@dataclass(frozen=True)
 class StudyDirectory:
     """A study's directory."""
 
@@ -357,12 +381,20 @@ class StudyDirectory:
     def launch_lock(self) -> Path:
         return self.launch / "lock"
 
+    @property
+    def layout(self) -> Path:
+        """TensorBoard's: which charts the members' curves are on."""
+        return self.path / "layout"
+
+    def compare(self, protocol: Protocol) -> "ComparisonDirectory":
+        return ComparisonDirectory(self.path / f"compare{_suffix(protocol)}")
+
     def breakdown(self, protocol: Protocol, by: str, suffix: str) -> Path:
         """The report by class, component or group, as .json, .md, .png or .svg."""
         return self.report(protocol, f"_by_{by}{suffix}")
 
     def report(self, protocol: Protocol, suffix: str) -> Path:
-        """The report as .json, .md, .png or .svg; with an empty suffix TensorBoard's directory."""
+        """The report as .json, .md, .png or .svg; of features from elsewhere with an empty suffix TensorBoard's."""
         return self.path / f"report{_suffix(protocol)}{suffix}"
 
     def cost_picture(self, protocol: Protocol, suffix: str) -> Path:
