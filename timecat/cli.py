@@ -224,9 +224,11 @@ def _on_study(command: str, configs: list[str], overrides: dict[str, Any], other
 
 def _probe(study: "Study", protocol: "Protocol", data: str | None, stop: "Stop") -> None:
     from timecat.heads.probe import probe
+    from timecat.report.compare.compare import write_comparison
     from timecat.report.report import print_data
 
     probe(study, protocol, data, lambda name: print_data(study, name, protocol), stop)
+    write_comparison(study, protocol)
 
 
 def _devices_of_torchrun(overrides: dict[str, Any]) -> None:

@@ -12,15 +12,21 @@ def run(study: Study, arguments: list[str]) -> int:
     from timecat.cluster.stop import stop_on_signal, until_stopped
     from timecat.heads.probe import probe
     from timecat.members.fit import fit
+    from timecat.report.compare.compare import write_comparison
     from timecat.report.report import print_data, report
+
+    def show(name: str) -> None:
+        print_data(study, name)
+        write_comparison(study)
 
     write_missing([*study.all_data, *(each.data for each in study.probes)])
     with stop_on_signal() as stop:
         status = fit(study, arguments, stop)
     if status:
         return status
+    write_comparison(study)
     if study.probes:
-        status = until_stopped(lambda stop: probe(study, show=lambda name: print_data(study, name), stop=stop))
+        status = until_stopped(lambda stop: probe(study, show=show, stop=stop))
         if status == 0:
             report(study)
     return status

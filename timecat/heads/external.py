@@ -16,10 +16,10 @@ from timecat.extraction.memory import memory_full
 from timecat.extraction.parts import Part
 from timecat.heads.passes import Passes
 from timecat.heads.predictions import read_predictions, write_predictions
-from timecat.heads.probe import devices, keep, log_to_tensorboard, result_of_head
+from timecat.heads.probe import devices, keep, result_of_head
 from timecat.heads.protocols import ChosenHead, choose
 from timecat.study import progress
-from timecat.study.directory import Protocol, read_record, write_record
+from timecat.study.directory import ProbeDirectory, Protocol, read_record, write_record
 from timecat.study.results import CatResult, Results, head_settings
 
 
@@ -135,3 +135,20 @@ def _begin(features: ExternalFeatures, protocol: Protocol) -> Results:
         "images": {"labels": features.label_hashes()},
         "cats": {},
     }
+
+
+def log_to_tensorboard(
+    directory: ProbeDirectory, name: str, protocol: Protocol, cat: ExternalCat, chosen: ChosenHead, result: CatResult
+) -> None:
+    """Every head's curve on what it is chosen on, and the chosen head's scores."""
+    from torch.utils.tensorboard import SummaryWriter
+
+    kind = "heldout" if protocol == "heldout" else "test"
+    with SummaryWriter(directory.events(cat.name, protocol)) as writer:
+        for head in chosen.heads:
+            setting = f"weight_decay_{head['weight_decay']:g}" + (f"_lr_{head['lr']:g}" if head["lr"] else "")
+            for epoch, value in enumerate(head["curve"], 1):
+                if value is not None:
+                    writer.add_scalar(f"probe/{name}/{kind}_acc1/{setting}", value, epoch)
+        for key in ("acc1", "acc5", "mean_per_class"):
+            writer.add_scalar(f"probe/{name}/{key}", result[key], len(cat.snapshots))

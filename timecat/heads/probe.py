@@ -26,7 +26,7 @@ from timecat.heads.passes import Passes
 from timecat.heads.predictions import read_predictions, write_predictions
 from timecat.heads.protocols import ChosenHead, choose
 from timecat.heads.scores import scores
-from timecat.heads.sweep import Concatenation, largest_first
+from timecat.heads.sweep import largest_first
 from timecat.study import progress
 from timecat.study.directory import ProbeDirectory, Protocol, read_record, write_record
 from timecat.study.plan import SeededCat
@@ -141,7 +141,6 @@ def _probe_data_set(study: Study, probe: ProbeFile, protocol: Protocol, stop: St
         of_cat["repetitions"][str(cat.repetition)] = probed
         write_predictions(directory.predictions(protocol), predictions)
         write_record(directory.results(protocol), results)
-        log_to_tensorboard(directory, probe.name, protocol, cat, chosen, probed)
     for cat in wanted:  # test sets that were added since
         result = result_of(study, results, cat)
         if result is not None and tests.missing(cat, result):
@@ -218,20 +217,3 @@ def _begin(study: Study, store: FeatureStore, protocol: Protocol) -> Results:
 
 def _hash(content: Any) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def log_to_tensorboard(
-    directory: ProbeDirectory, name: str, protocol: Protocol, cat: Concatenation, chosen: ChosenHead, result: CatResult
-) -> None:
-    """Every head's curve on what it is chosen on, and the chosen head's scores."""
-    from torch.utils.tensorboard import SummaryWriter
-
-    kind = "heldout" if protocol == "heldout" else "test"
-    with SummaryWriter(directory.events(cat.name, protocol)) as writer:
-        for head in chosen.heads:
-            setting = f"weight_decay_{head['weight_decay']:g}" + (f"_lr_{head['lr']:g}" if head["lr"] else "")
-            for epoch, value in enumerate(head["curve"], 1):
-                if value is not None:
-                    writer.add_scalar(f"probe/{name}/{kind}_acc1/{setting}", value, epoch)
-        for key in ("acc1", "acc5", "mean_per_class"):
-            writer.add_scalar(f"probe/{name}/{key}", result[key], len(cat.snapshots))

@@ -5,6 +5,7 @@ from timecat.cluster.slots import default_slots, say_of_slow_bf16, serve, train_
 from timecat.cluster.stop import REQUEUED, STOPPED, Stop, requeue
 from timecat.data.beton import count_images
 from timecat.data.mixture import in_words
+from timecat.members.live_charts import write_live_charts
 from timecat.members.train import trainer_of_members
 from timecat.process import die_with_parent, is_first_rank
 from timecat.study import progress
@@ -53,6 +54,7 @@ def fit(
         return 0
     slots = slots or default_slots(study)
     if is_first_rank():
+        write_live_charts(study)
         say_of_slow_bf16(study)
         say(f"study {study.name}: training {len(unfinished)} of {len(study.members)} members")
         for line in in_words(study.data, study.batch_size):

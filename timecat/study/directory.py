@@ -11,7 +11,7 @@ tuned/<name>/<repetition>/  results.json, predictions_<data>.npz, lock, and a me
 launch/          the scripts that were submitted, jobs, lock
 loggers/         what loggers of trainer.logger leave
 logs/            fit_<member>.log, probe_<place in study.probes>.log, report.log
-compare/         what TensorBoard compares: made_of.json, events of <cat>/ and study/
+compare/         what TensorBoard compares: made_of.json, lock, events of <cat>/ and study/
 layout/          TensorBoard's, of the members
 study.json, report.json, report.md, report.png, report.svg, report_costs.png, report_costs.svg
 """
@@ -243,7 +243,7 @@ class ProbeDirectory:
         return self.path / f"few_shot{suffix}"
 
     def events(self, block: str, protocol: Protocol) -> Path:
-        """TensorBoard's, of one cat and repetition."""
+        """TensorBoard's, of one extractor."""
         return self.path / f"{block}{_suffix(protocol)}"
 
 
@@ -285,6 +285,10 @@ class ComparisonDirectory:
 
     def __str__(self) -> str:
         return str(self.path)
+
+    @property
+    def lock(self) -> Path:
+        return self.path / "lock"
 
     @property
     def made_of(self) -> Path:

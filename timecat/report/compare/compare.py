@@ -10,6 +10,7 @@ and a cat keeps its colour as long as others are added behind it.
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,8 @@ from timecat.report.compare.pictures import images_seen, pictures_of_heads
 from timecat.report.compare.tags import top1
 from timecat.report.compare.texts import config_text, plan_text, report_text
 from timecat.study.cat_costs import costs_of_cats
-from timecat.study.directory import Protocol, read_record, write_record
+from timecat.study.directory import ComparisonDirectory, Protocol, read_record, write_record
+from timecat.study.progress import lock
 from timecat.study.results import CatResult, read_results
 from timecat.study.study import Study
 from timecat.tensorboard_events import hparams, image, layout, text, write_run
@@ -37,7 +39,7 @@ FORM = 1  # of what is written; another one writes it anew
 
 
 def write_comparison(study: Study, protocol: Protocol = "heldout") -> None:
-    """Write it from what there is so far, where that has changed.
+    """Write it from what there is so far, where that has changed and no other process does.
 
     Raises:
         UserError: results whose predictions are not there.
@@ -45,6 +47,16 @@ def write_comparison(study: Study, protocol: Protocol = "heldout") -> None:
     directory, key = study.directory.compare(protocol), _made_of(study, protocol)
     if (read_record(directory.made_of) or {}).get("key") == key:
         return
+    if (held := lock(directory.lock)) is None:
+        return
+    try:
+        _write(study, protocol, directory)
+        write_record(directory.made_of, {"key": key})
+    finally:
+        os.close(held)
+
+
+def _write(study: Study, protocol: Protocol, directory: ComparisonDirectory) -> None:
     found = _results(study, protocol)
     curves = {plan.name: read_curves(study.directory.member(plan.name).path) for plan in study.members}
     pictures = {
@@ -67,7 +79,6 @@ def write_comparison(study: Study, protocol: Protocol = "heldout") -> None:
         write_run(directory.cat(cat.name), values)
     by_class = [picture for picture, _ in pictures.values()]
     write_run(directory.study, _of_the_study(study, protocol, found, by_class))
-    write_record(directory.made_of, {"key": key})
 
 
 def _results(study: Study, protocol: Protocol) -> dict[str, dict[str, dict[str, CatResult]]]:

@@ -6,7 +6,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from timecat.data.seen import Seen
 
-COLUMNS, CELL, LINE, GAP = 8, 112, 18, 8  # pixels, but for the first
+COLUMNS, CELL, LINE, GAP = 6, 112, 24, 8  # pixels, but for the first
 
 
 def grid(seen: Seen) -> bytes:
@@ -15,7 +15,7 @@ def grid(seen: Seen) -> bytes:
     cell = CELL // side * side if side <= CELL else CELL
     rows = -(-count // COLUMNS)
     size = COLUMNS * (CELL + GAP) + GAP, rows * (CELL + LINE + GAP) + GAP
-    sheet, font = Image.new("RGB", size, "white"), ImageFont.load_default(12)
+    sheet, font = Image.new("RGB", size, "white"), ImageFont.load_default(18)
     draw = ImageDraw.Draw(sheet)
     for place, (pixels, name) in enumerate(zip(seen.images, seen.names, strict=True)):
         left, top = GAP + place % COLUMNS * (CELL + GAP), GAP + place // COLUMNS * (CELL + LINE + GAP)

@@ -17,7 +17,7 @@ from timecat.study.results import CatResult
 from timecat.study.study import Study
 from timecat.tensorboard_events import image
 
-IMAGES = 40  # of a grid
+IMAGES = 30  # of a grid
 
 
 def images_seen(study: Study) -> Iterable[Any]:

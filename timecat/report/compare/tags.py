@@ -4,7 +4,7 @@ Groups stand in the order of their names, and TensorBoard opens the first two.
 """
 
 BY_FEATURES = "accuracy by features"  # top-1 of the probes
-BY_IMAGES = "curves by images of a member"  # means over a cat's members
+BY_IMAGES = "by images of a member"  # means over a cat's members
 BY_EPOCHS = "heads by epochs"  # of the probes, on held-out images
 BY_STEPS = "members by steps"  # each member alone
 SEEN = "what networks see"
@@ -12,11 +12,11 @@ WRONG = "where heads are wrong"
 
 # of the curves: the tag that members log, what it is called here, and what it is multiplied by
 CURVES = (
-    ("train/loss", "training loss", 1.0),
-    ("val/acc1", "validation top-1 %", 100.0),
-    ("val/loss", "validation loss", 1.0),
-    ("train/lr", "learning rate", 1.0),
-    ("train/images_per_sec", "images per second", 1.0),
+    ("train/loss", "loss, training", 1.0),
+    ("val/acc1", "accuracy, validation top-1 %", 100.0),
+    ("val/loss", "loss, validation", 1.0),
+    ("train/lr", "lr", 1.0),
+    ("train/images_per_sec", "speed, images per second", 1.0),
 )
 CHARTS = ("train/loss", "val/acc1", "train/lr", "train/images_per_sec")  # that all members have a chart of
 
