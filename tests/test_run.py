@@ -55,8 +55,10 @@ def test_the_report_tells_budgets_differences_and_spread(config):
     assert (runs / "report.png").read_bytes().startswith(b"\x89PNG")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    events = EventAccumulator(str(runs / "report")).Reload()
-    assert events.Images("report")[0].encoded_image_string == (runs / "report.png").read_bytes()
+    events = EventAccumulator(str(runs / "compare" / "study")).Reload()
+    (image,) = events.Images("study/report, top-1")
+    assert image.encoded_image_string == (runs / "report.png").read_bytes()
+    assert image.step == 4 and abs(image.wall_time - (runs / "report.png").stat().st_mtime) < 600
 
 
 def test_the_results_follow_from_the_stored_features(config):

@@ -112,8 +112,8 @@ def test_the_report_says_what_cats_cost(tmp_path, capsys):
     png = (directory / "report_costs.png").read_bytes()
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    events = EventAccumulator(str(directory / "report")).Reload()
-    assert events.Images("report_costs")[0].encoded_image_string == png
+    events = EventAccumulator(str(directory / "compare" / "study")).Reload()
+    assert events.Images("study/report, top-1 against costs")[0].encoded_image_string == png
     svg = (directory / "report_costs.svg").read_text()
     assert svg.count(">sure</text>") == svg.count(">unsure</text>") == 2  # labels beside the points of both panels
 

@@ -15,6 +15,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from timecat import files
 from timecat.report.collect import results_by_cat
 from timecat.report.compare.curves import (
     charts_of_members,
@@ -26,7 +27,7 @@ from timecat.report.compare.curves import (
 )
 from timecat.report.compare.hyperparameters import columns, hyperparameters
 from timecat.report.compare.pictures import images_seen, pictures_of_heads
-from timecat.report.compare.tags import top1
+from timecat.report.compare.tags import STUDY, top1
 from timecat.report.compare.texts import config_text, plan_text, report_text
 from timecat.study.cat_costs import costs_of_cats
 from timecat.study.directory import ComparisonDirectory, Protocol, read_record, write_record
@@ -112,21 +113,21 @@ def _of_the_study(
 def _pictures(study: Study, protocol: Protocol) -> dict[str, Path]:
     """The report's, by their tag."""
     paths = {
-        "report/top-1": study.directory.report(protocol, ".png"),
-        "report/top-1 against costs": study.directory.cost_picture(protocol, ".png"),
+        f"{STUDY}/report, top-1": study.directory.report(protocol, ".png"),
+        f"{STUDY}/report, top-1 against costs": study.directory.cost_picture(protocol, ".png"),
     }
     return {tag: path for tag, path in paths.items() if path.exists()}
 
 
 def _made_of(study: Study, protocol: Protocol) -> str:
-    """A hash of the config, and of the files that the runs are made of: their names, sizes and times."""
-    paths = [study.directory.report(protocol, ".md"), *_pictures(study, protocol).values()]
+    """A hash of the config and of what the runs are made of: results and report by their bytes, events and images by
+    their files' names and sizes."""
+    read = [study.directory.report(protocol, ".md"), *_pictures(study, protocol).values()]
+    read += [study.directory.probe(probe.name).results(protocol) for probe in study.probes]
+    seen = [*study.train_files, *(probe.data.files["test"] for probe in study.probes)]
     for plan in study.members:
-        paths += sorted(study.directory.member(plan.name).path.glob("events.out.tfevents.*"))
-    for probe in study.probes:
-        directory = study.directory.probe(probe.name)
-        paths += [directory.results(protocol), directory.predictions(protocol), probe.data.files["test"]]
-    paths += study.train_files
-    seen = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in paths if path.exists()]
-    content = [FORM, config_text(study), list(study.cats), seen]
+        seen += sorted(study.directory.member(plan.name).path.glob("events.out.tfevents.*"))
+    content = [FORM, config_text(study), list(study.cats)]
+    content += [(path.name, files.sha256(path)) for path in read if path.exists()]
+    content += [(str(path), path.stat().st_size) for path in seen if path.exists()]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()

@@ -11,7 +11,7 @@ from timecat.data.seen import seen_in_evaluation, seen_in_training
 from timecat.report.collect import read_predictions
 from timecat.report.compare.confusion import classes_picture, confusion, confusion_picture
 from timecat.report.compare.grid import grid
-from timecat.report.compare.tags import SEEN, WRONG
+from timecat.report.compare.tags import STUDY, WRONG
 from timecat.study.directory import Protocol
 from timecat.study.results import CatResult
 from timecat.study.study import Study
@@ -28,11 +28,11 @@ def images_seen(study: Study) -> Iterable[Any]:
     plan = next(iter(study.members), None)
     if plan is not None and all(path.exists() for path in plan.data.training_files):
         seen = seen_in_training(plan.data, plan.seed, plan.steps, IMAGES)
-        yield image(f"{SEEN}/training, augmented", grid(seen))
+        yield image(f"{STUDY}/seen in training", grid(seen))
     for probe in study.probes:
         path = probe.data.files["test"]
         if path.exists():
-            yield image(f"{SEEN}/evaluation: {probe.name}", grid(seen_in_evaluation(probe.data, path, IMAGES)))
+            yield image(f"{STUDY}/seen in evaluation: {probe.name}", grid(seen_in_evaluation(probe.data, path, IMAGES)))
 
 
 def pictures_of_heads(

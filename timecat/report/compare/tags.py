@@ -7,7 +7,7 @@ BY_FEATURES = "accuracy by features"  # top-1 of the probes
 BY_IMAGES = "by images of a member"  # means over a cat's members
 BY_EPOCHS = "heads by epochs"  # of the probes, on held-out images
 BY_STEPS = "members by steps"  # each member alone
-SEEN = "what networks see"
+STUDY = "study"  # pictures of it
 WRONG = "where heads are wrong"
 
 # of the curves: the tag that members log, what it is called here, and what it is multiplied by
