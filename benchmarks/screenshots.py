@@ -12,11 +12,11 @@ import asyncio
 import base64
 import itertools
 import json
-import re
 import socket
 import subprocess
 import sys
 import tempfile
+import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -84,7 +84,7 @@ class Page:
         message = {"id": next(self.ids), "method": method, "params": parameters}
         await self.socket.send_json({**message, **({"sessionId": self.session} if self.session else {})})
         while True:
-            reply = await self.socket.receive_json()
+            reply = await self.socket.receive_json(timeout=PATIENCE)
             if reply.get("id") == message["id"]:
                 if "error" in reply:
                     raise RuntimeError(f"{method}: {reply['error']['message']}")
@@ -113,14 +113,15 @@ def chromium() -> Iterator[str]:
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         command = ["chromium", "--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--mute-audio"]
         command += [f"--user-data-dir={profile}", "--remote-debugging-port=0", "about:blank"]
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        said = Path(profile) / "DevToolsActivePort"  # port and path, a line each
         try:
-            assert process.stderr is not None
-            found = (re.search(r"listening on (ws://\S+)", line) for line in process.stderr)
-            address = next((match[1] for match in found if match), None)
-            if address is None:
-                raise SystemExit("chromium did not begin; is it installed?")
-            yield address
+            for _ in range(int(PATIENCE / 0.1)):
+                time.sleep(0.1)
+                if said.exists() and len(lines := said.read_text().split()) == 2:
+                    yield f"ws://127.0.0.1:{lines[0]}{lines[1]}"
+                    return
+            raise SystemExit("chromium did not begin; is it installed?")
         finally:
             process.terminate()
             process.wait()

@@ -29,6 +29,7 @@ def write_results(study: Study, right: dict[str, dict[str, np.ndarray]]) -> None
                 "lr": 0.1,
                 "weight_decay": 1e-3,
                 "epochs": 4,
+                "heads": [],
                 "head": cat.cat.head,
                 "seeds": [snapshot.plan.seed for snapshot in cat.snapshots],
                 "steps": cat.cat.steps,
