@@ -15,6 +15,7 @@ BEFORE = {
     "networks": {"config"},
     "study": {"config", "data"},
     "cluster": {"config", "data", "study"},
+    "init": {"config", "data", "study", "cluster"},
     "extraction": {"config", "data", "networks", "study", "cluster"},
     "members": {"config", "data", "networks", "study", "cluster", "extraction"},
     "heads": {"config", "data", "networks", "study", "cluster", "extraction", "members"},

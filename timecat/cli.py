@@ -165,20 +165,30 @@ def _on_study(command: str, configs: list[str], overrides: dict[str, Any], other
     only, configs = options.pop("cats"), [*configs, *options.pop("configs", [])]
     study = Study.read(configs, overrides, only)
     forwarded = as_arguments(configs, overrides) + ([f"--cats={','.join(only)}"] if only is not None else [])
+    absent = member = data = None
+    if command in ("plan", "run", "fit", "probe", "launch"):
+        from timecat.cluster.array_task import numbered_data_set, numbered_member
+        from timecat.report.check import check
+
+        member = numbered_member(options) if command == "fit" else None
+        data = numbered_data_set(study, options["data"]) if command == "probe" else None
+        one = member is not None or bool(options.get("serve"))
+        absent = check(study, command, data=data, one=one, protocol=options.get("protocol", "heldout"))
     if command == "fit":
         from timecat.cluster.stop import stop_on_signal
 
         with stop_on_signal() as stop:  # before the imports, which take seconds
-            from timecat.cluster.array_task import numbered_member
             from timecat.members.fit import fit
 
-            member = numbered_member(options)
-            serving = options["serve"]
-            return fit(study, forwarded, stop, member=member, slots=options["slots"], serving=serving)
+            return fit(study, forwarded, stop, member=member, slots=options["slots"], serving=options["serve"])
     if command == "plan":
         from timecat.report.plan import plan
 
         plan(study, **options)
+        if absent is not None:
+            if study.data.train_images is None:
+                raise absent
+            _complain(str(absent))  # of a study that tells its numbers, to be planned where its images are not
     elif command == "launch":
         from timecat.cluster.launch import launch
 
@@ -198,10 +208,8 @@ def _on_study(command: str, configs: list[str], overrides: dict[str, Any], other
 
             report(study, protocol)
     elif command == "probe":
-        from timecat.cluster.array_task import numbered_data_set
         from timecat.cluster.stop import until_stopped
 
-        data = numbered_data_set(study, options["data"])
         return until_stopped(lambda stop: _probe(study, options["protocol"], data, stop))
     elif command in ("knn", "few-shot"):
         from timecat.commands.other_classifiers import by_other_classifiers

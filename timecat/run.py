@@ -1,9 +1,8 @@
 """`timecat run`: every stage of a study on this machine; each skips what is finished."""
 
-from pathlib import Path
+from dataclasses import asdict
 
 from timecat.config.data import DataConfig
-from timecat.errors import UserError
 from timecat.study.study import Study
 
 
@@ -39,24 +38,15 @@ def write_missing(sections: list[DataConfig]) -> None:
         UserError: files are missing and there is no source, the source has no such split, or its directory holds the
             file; all are looked at before any is written.
     """
-    from timecat.data.sources.open_source import directory_of
+    from timecat.data.missing import missing_files, no_source
     from timecat.data.write.write import write
 
-    todo: dict[Path, str] = {}
-    for data in sections:
-        for path, source in data.sources.items():
-            if path.exists() or path in todo:
-                continue
-            if source is None:
-                raise UserError(f"{path}: no such file; write it with `timecat write SOURCE {path.parent}`")
-            if (data.directory / source).is_dir():
-                source = str(data.directory / source)
-            images = directory_of(source)
-            if images is not None and path.resolve().is_relative_to(images.resolve()):
-                raise UserError(f"{path}: lies inside its source {source}; name another file, or move the images")
-            todo[path] = source
-    for path, source in todo.items():
-        if not path.exists():
-            write(source, path.parent)
-        if not path.exists():
-            raise UserError(f"{path}: the source {source} has no such split; mend data.{path.stem}")
+    todo = missing_files(sections)
+    for path, origin in todo.items():
+        if origin is None:
+            raise no_source(path)
+        origin.outline(path)
+    for path, origin in todo.items():
+        if origin is not None and not path.exists():
+            how = {key: value for key, value in asdict(origin).items() if key != "source"}
+            write(origin.source, path.parent, **how)

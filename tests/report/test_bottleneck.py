@@ -168,6 +168,7 @@ def test_own_heads_of_other_classes_are_refused(tmp_path, digits, rooms, capsys)
         tmp_path / "rooms.yaml", {"root": str(tmp_path / "rooms"), "batch_size": 8}, PROBE, {"num_classes": 2}, SHORT
     )
     config = write_study(tmp_path / "s.yaml", {"root": str(digits)}, ONE_CYCLE, cats, probes=[probe])
-    assert main(["fit", config]) == 0
-    assert main(["probe", config]) == 2
-    assert "its members tell 10 classes, the probe rooms has 2" in capsys.readouterr().err
+    for command in ("plan", "fit", "probe"):
+        assert main([command, config]) == 2
+        assert "its members tell 10 classes, the probe rooms has 2" in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()

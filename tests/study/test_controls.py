@@ -14,7 +14,7 @@ def study(cats, model=None, **more):
     sections = {
         "seed_everything": 3,
         "study": {"name": "s", "cats": {**CATS, **cats}, "unequal_because": "controls", **more},
-        "model": {"depth": 50, "optimizer": "sgd", **(model or {})},
+        "model": {"depth": 50, "num_classes": 1000, "optimizer": "sgd", **(model or {})},
         "data": {"train": "train.beton", "batch_size": 100, "resolution": 224},
     }
     return Study(StudyFile.parse(sections))

@@ -19,7 +19,7 @@ def study(cats, schedule="constant", batch_size=100, **more):
     sections = {
         "seed_everything": 3,
         "study": {"name": "s", "cats": cats, **more},
-        "model": {"optimizer": "sgd", "schedule": schedule},
+        "model": {"num_classes": 1000, "optimizer": "sgd", "schedule": schedule},
         "data": {"train": "train.beton", "batch_size": batch_size},
     }
     return Study(StudyFile.parse(sections))

@@ -4,6 +4,7 @@ from typing import Any
 
 from timecat.config.files import ProbeFile, check_member
 from timecat.config.read import as_arguments, read_config
+from timecat.data.classes import num_classes
 from timecat.errors import UserError
 from timecat.terminal import say
 
@@ -25,9 +26,12 @@ def on_one_network(command: str, configs: list[str], overrides: dict[str, Any], 
             raise UserError(f"{configs[-1]}: is a config of timecat tune; give it to this command")
         is_probe = "probe" in config
         if is_probe:
-            ProbeFile.parse(configs[-1], config)
+            probe = ProbeFile.parse(configs[-1], config)
+            model, data = probe.model, probe.data
         else:
-            check_member(config)
+            model, data = check_member(config)
+        if not model.num_classes and not asks:
+            overrides["model.num_classes"] = num_classes(data)
     if asks and {"-h", "--help"} & set(others):
         ends = "" if command == "fit" else " --ckpt_path CHECKPOINT"
         print(f"Lightning's {command} on one network, a probe's or a member's.{WRITES.get(command, '')}")

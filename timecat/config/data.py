@@ -8,7 +8,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 from timecat.config.section import parse_section
-from timecat.config.types import BelowOne, ClosedUnitInterval, NonNegativeInt, PositiveFloat, PositiveInt
+from timecat.config.types import (
+    BelowOne,
+    ClosedUnitInterval,
+    NonNegativeInt,
+    OpenUnitInterval,
+    PositiveFloat,
+    PositiveInt,
+)
 from timecat.errors import UserError
 
 Interpolation = Literal["area", "bicubic"]
@@ -76,6 +83,9 @@ class DataConfig:
         root: where the files lie; else the environment's TIMECAT_DATA, else ./data.
         source: what `timecat run` makes missing files from, as in `timecat write SOURCE`, a directory relative to the
             root; without one, they must exist.
+        test_fraction: share of each class of a source without splits of its own that becomes the test file.
+        max_side: pixels that the longest side of the source's images is reduced to as they are written.
+        skip_broken: leave broken images of the source out, and list them beside the file, instead of stopping.
         batch_size: global training batch, over all devices and accumulated batches of a step.
         device_batch_size: most images that a device trains on at once: a step accumulates as many batches as the global
             one then needs. Without it each device takes its share of the global batch at once.
@@ -95,7 +105,8 @@ class DataConfig:
             single images' deviations, which much public code divides by; instead of the preset's.
         holdout: share of the training file that is held out, stratified and the same for every seed.
         subset: images of the training file that are used at all, stratified; all where not given.
-        train_images: images the training file must hold; lets `timecat plan` count epochs before the file is there.
+        train_images: images the training file must hold; where not given, `timecat plan` counts those of the file, or
+            of its source.
         num_classes: labels must be below it; set by the model.
         seed: of order and augmentation; set by the study.
         steps: of the training, which `ramp` is a share of; set by the study.
@@ -110,6 +121,9 @@ class DataConfig:
     tests: dict[str, Any] | None = None
     root: str | None = None
     source: str | None = None
+    test_fraction: OpenUnitInterval | None = None
+    max_side: PositiveInt | None = None
+    skip_broken: bool = False
     batch_size: PositiveInt = 256
     device_batch_size: PositiveInt | None = None
     eval_batch_size: PositiveInt = 256

@@ -134,6 +134,8 @@ class FeaturesFile:
         data = {"train": features.labels["train"], **(config.get("data") or {})}
         places = config.places if isinstance(config, Config) else None
         probe = ProbeFile.parse(path, {**config, "probe": config.get("probe"), "data": data}, places)
+        if not probe.model.num_classes:
+            raise UserError("model.num_classes is missing; add it")
         if not probe.data.holdout:
             raise UserError("data.holdout is 0, but weight decay and epoch are chosen on held-out rows; set 0.2")
         if probe.trainer.max_epochs is not None and probe.trainer.max_epochs < 1:

@@ -175,17 +175,20 @@ class ProbeFile:
         return data_name(self.path)
 
 
-def check_member(config: Config) -> None:
+def check_member(config: Config) -> tuple[MemberConfig, DataConfig]:
     """Check the config of one network, with or without a study.
+
+    Returns:
+        Its sections model and data.
 
     Raises:
         UserError: a key is unknown, missing or of the wrong type.
     """
     with config.places.told():
         parse_seed(config)
-        parse_section(MemberConfig, config.get("model"), "model")
-        parse_section(DataConfig, config.get("data"), "data")
         parse_trainer(config.get("trainer"))
+        model = parse_section(MemberConfig, config.get("model"), "model")
+        return model, parse_section(DataConfig, config.get("data"), "data")
 
 
 def data_name(path: str) -> str:

@@ -35,7 +35,7 @@ class MemberConfig:
         depth: torchvision's ResNet of so many layers.
         width: channels of the first stage; 64 is the original.
         stem: `imagenet` for 224 px, `small` (3x3, stride 1, no pooling) for about 32 px.
-        num_classes: classes of the training set.
+        num_classes: classes of the training set; where not given (0), its file tells, or its source.
         init: `torchvision`, or `lecun` as Flax initialises.
         zero_init_residual: the last BatchNorm of each block starts at 0.
         blurpool: blur before strided convolutions.
@@ -67,7 +67,7 @@ class MemberConfig:
     depth: Depth = 50
     width: PositiveInt = 64
     stem: Stem = "imagenet"
-    num_classes: PositiveInt = 1000
+    num_classes: NonNegativeInt = 0
     init: Init = "torchvision"
     zero_init_residual: bool = False
     blurpool: bool = False

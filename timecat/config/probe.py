@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-from timecat.config.types import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from timecat.config.types import NonNegativeFloat, NonNegativeInt, PositiveFloat
 from timecat.errors import UserError
 
 Solver = Literal["sgd", "lbfgs"]
@@ -71,13 +71,13 @@ class HeadConfig:
     """A linear head on a frozen cat.
 
     Args:
-        num_classes: classes of the probe's data.
+        num_classes: classes of the probe's data; where not given (0), its training file tells, or its source.
         snapshots: the cat's members, for a probe on images: files, or patterns such as runs/s/member_*/snapshot_8.pt.
         lr: at the start; /10 at 8/28, 16/28 and 24/28 of the epochs.
         weight_decay: of the linear layer.
     """
 
-    num_classes: PositiveInt
+    num_classes: NonNegativeInt = 0
     snapshots: list[str] = field(default_factory=list)
     lr: PositiveFloat = 0.01
     weight_decay: NonNegativeFloat = 1e-4

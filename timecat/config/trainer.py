@@ -6,6 +6,23 @@ from typing import Any, Literal
 from timecat.config.types import NonNegativeInt, PositiveInt
 
 Accelerator = Literal["auto", "gpu", "cuda", "cpu", "mps", "tpu", "hpu"]
+Precision = Literal[
+    "bf16-mixed",
+    "16-mixed",
+    "32-true",
+    "64-true",
+    "bf16-true",
+    "16-true",
+    "bf16",
+    "16",
+    "32",
+    "64",
+    16,
+    32,
+    64,
+    "transformer-engine",
+    "transformer-engine-float16",
+]
 
 
 @dataclass(frozen=True)
@@ -71,10 +88,10 @@ class TrainerConfig:
     accelerator: Accelerator = "auto"
     devices: int | str | list[int] = "auto"
     num_nodes: PositiveInt = 1
-    precision: int | str | None = None
+    precision: Precision | None = None
     sync_batchnorm: bool = False
     gradient_clip_val: float | None = None
-    gradient_clip_algorithm: str | None = None
+    gradient_clip_algorithm: Literal["norm", "value"] | None = None
     deterministic: bool | str | None = None
     benchmark: bool | None = None
     limit_train_batches: int | float | None = None

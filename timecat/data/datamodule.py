@@ -8,12 +8,11 @@ import torch
 
 from timecat.config.data import DataConfig
 from timecat.config.section import plain
-from timecat.data.beton import Beton, read_beton
+from timecat.data.beton import Beton
 from timecat.data.global_batch import batches_per_step, images_at_once
+from timecat.data.index import ImageIndex
 from timecat.data.loader import BetonLoader
-from timecat.data.mixture import Mixture, read_mixture, split_mixture
 from timecat.data.order import Order, permuted
-from timecat.data.split import training_split
 from timecat.data.views import MEAN_AND_STD, NORMALISATIONS, eval_view, train_view
 from timecat.errors import UserError
 from timecat.process import decoding_threads, started_here
@@ -38,49 +37,19 @@ class ImageData(L.LightningDataModule):
         mean, std = MEAN_AND_STD[self.config.normalisation or NORMALISATIONS[self.config.view]]
         self.mean, self.std = torch.tensor(mean) * 255, torch.tensor(std) * 255
         self.ordered: Order = permuted  # a training epoch's images
-        self._betons: dict[str, Beton] = {}
-        self._mixture: Mixture | None = None
-        self._split: tuple[np.ndarray, np.ndarray] | None = None
+        self.index = ImageIndex(self.config)
 
     def beton(self, name: str) -> Beton:
         """The index of the file of a split; `train` of a mixture is that of all components.
 
         Raises:
-            UserError: no such file, a damaged one, labels beyond num_classes, or another number of images than stated.
+            UserError: as `ImageIndex.beton`.
         """
-        mixed = name == "train" and self.config.mixture
-        if name not in self.files and not mixed:
-            raise UserError(f"data.{name} is not given; name the .beton file of this split")
-        if name not in self._betons:
-            if mixed:
-                beton, self._mixture = read_mixture(self.config)
-            else:
-                beton = read_beton(self.files[name])
-            own = name in ("train", "val", "test")  # a further test set may have other classes
-            if own and self.config.num_classes is not None and beton.num_classes > self.config.num_classes:
-                raise UserError(
-                    f"{beton.path}: label {beton.num_classes - 1} is out of range; the model has "
-                    f"{self.config.num_classes} classes (model.num_classes)"
-                )
-            count = sum(map(len, self._mixture.rows)) if mixed and self._mixture else len(beton)
-            if name == "train" and self.config.train_images not in (None, count):
-                raise UserError(
-                    f"{beton.path}: holds {count:,} images, data.train_images says "
-                    f"{self.config.train_images:,}; mend the one that is wrong"
-                )
-            self._betons[name] = beton
-        return self._betons[name]
+        return self.index.beton(name)
 
     def split(self) -> tuple[np.ndarray, np.ndarray]:
         """(indices to train on, indices held out) of the training file, int64; the second is empty without holdout."""
-        if self._split is None:
-            beton, config = self.beton("train"), self.config
-            if self._mixture is not None:
-                self._mixture, *both = split_mixture(self._mixture, beton.labels, config.holdout)
-                self._split = both[0], both[1]
-            else:
-                self._split = training_split(beton.labels, config.subset, config.holdout, str(beton.path))
-        return self._split
+        return self.index.split()
 
     def group_names_of(self, name: str) -> tuple[str, ...]:
         """Of a mixture's components, or of the groups of the file that `test` or `val` reads; empty without groups."""
@@ -144,7 +113,7 @@ class ImageData(L.LightningDataModule):
         return BetonLoader(
             self.beton("train"),
             indices,
-            mixture=self._mixture,
+            mixture=self.index.mixture,
             view=self.train_view,
             resolution=self.train_side,
             batch_size=self.images_at_once(world),

@@ -21,6 +21,7 @@ import torch
 
 from timecat.data import views
 from timecat.data.beton import Beton
+from timecat.data.index import check_batch
 from timecat.data.kernel import fill_bicubic, is_harmless, kernel, see_bicubic
 from timecat.data.mixture import Mixture
 from timecat.data.order import Order, permuted
@@ -100,11 +101,7 @@ class BetonLoader:
             weakref.finalize(self, os.close, descriptor)
         self._starts = np.cumsum([0, *(len(each) for each in beton.joined)])  # of the files' samples
         if len(self) == 0:
-            raise UserError(
-                f"{beton.path}: its {len(indices):,} images do not fill one batch of "
-                f"{batch_size * world * batches_per_step:,}; "
-                "choose a smaller data.batch_size"
-            )
+            check_batch(beton.path, len(indices), batch_size * world * batches_per_step)
 
     def __len__(self) -> int:
         if self.drop_last:

@@ -8,10 +8,9 @@ import numpy as np
 from timecat.config.data import DataConfig
 from timecat.data import views
 from timecat.data.beton import Beton, class_names, read_beton
+from timecat.data.index import ImageIndex
 from timecat.data.kernel import see_bicubic
-from timecat.data.mixture import read_mixture, split_mixture
 from timecat.data.order import permuted
-from timecat.data.split import training_split
 from timecat.data.views import View
 
 
@@ -34,14 +33,12 @@ def seen_in_training(data: DataConfig, seed: int, steps: int, count: int) -> See
     Args:
         seed, steps: of the member.
     """
-    if data.mixture:
-        beton, mixture = read_mixture(data)
-        mixture, indices, _ = split_mixture(mixture, beton.labels, data.holdout)
+    index = ImageIndex(data)
+    beton, (indices, _) = index.beton("train"), index.split()
+    if index.mixture is not None:
         whole = len(indices) // data.batch_size * data.batch_size
-        order, draws = (each[:count] for each in mixture.epoch(seed, 0, whole))
+        order, draws = (each[:count] for each in index.mixture.epoch(seed, 0, whole))
     else:
-        beton = read_beton(data.files["train"])
-        indices, _ = training_split(beton.labels, data.subset, data.holdout, str(beton.path))
         order = permuted(indices, seed, 0)[:count]
         draws = np.zeros(len(order), np.int64)
     per_epoch = max(1, len(indices) // data.batch_size)

@@ -1,14 +1,18 @@
 """`timecat fit` on a study: train one member here, or all that are unfinished, a process per GPU."""
 
+import shutil
+from contextlib import suppress
+
 from timecat.cluster.members_table import live_table
 from timecat.cluster.slots import default_slots, say_of_slow_bf16, serve, train_in_slots, work
 from timecat.cluster.stop import REQUEUED, STOPPED, Stop, requeue
-from timecat.data.beton import count_images
 from timecat.data.mixture import in_words
+from timecat.errors import UserError
 from timecat.members.live_charts import write_live_charts
 from timecat.members.train import trainer_of_members
 from timecat.process import die_with_parent, is_first_rank
 from timecat.study import progress
+from timecat.study.plan import MemberPlan
 from timecat.study.recipe import check_recipe
 from timecat.study.saved_plan import save_plan, save_preprocessing
 from timecat.study.study import Study
@@ -38,7 +42,6 @@ def fit(
         go on with it later, 1 where a member failed or is being trained by another process.
     """
     die_with_parent(STOPPED)
-    check_data(study)
     if serving:
         return serve(study, trainer_of_members(study, stop, slots or 1), stop)
     plans = sorted(study.members, key=work, reverse=True) if member is None else [study.member(member)]
@@ -47,6 +50,18 @@ def fit(
         directory = study.directory.member(plan.name)
         if directory.is_begun() and not directory.preprocessing.exists():  # of an earlier version
             save_preprocessing(directory.preprocessing, plan.data)
+    fresh = member is None and not study.directory.path.exists()
+    try:
+        return _train(study, plans, arguments, stop, member, slots)
+    except UserError:
+        if fresh:
+            _leave_nothing(study)
+        raise
+
+
+def _train(
+    study: Study, plans: list[MemberPlan], arguments: list[str], stop: Stop, member: int | None, slots: int | None
+) -> int:
     save_plan(study)
     unfinished = [plan for plan in plans if not progress.is_finished(study, plan)]
     if not unfinished:
@@ -69,7 +84,9 @@ def fit(
     return status
 
 
-def check_data(study: Study) -> None:
-    """Refuse a study whose files are missing or damaged, before anything is started."""
-    for path in study.train_files:
-        count_images(path)
+def _leave_nothing(study: Study) -> None:
+    """Remove what a refused run left of a study that was not there before, where no member was begun."""
+    if not any(study.directory.member(plan.name).is_begun() for plan in study.members):
+        shutil.rmtree(study.directory.path, ignore_errors=True)
+        with suppress(OSError):  # other studies lie there
+            study.directory.path.parent.rmdir()

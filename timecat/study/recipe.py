@@ -18,7 +18,9 @@ from timecat.study.plan import MemberPlan
 from timecat.study.study import Study
 
 CONTENT = "data.train's content"  # a key of the recipe that only the file itself can tell
-WITHOUT_EFFECT = ("workers", "root", "source", "val", "test", "tests", "eval_batch_size", "train_images")  # on weights
+# Beside the files' content, these change no weight.
+WITHOUT_EFFECT = ("workers", "root", "source", "test_fraction", "max_side", "skip_broken")
+WITHOUT_EFFECT += ("val", "test", "tests", "eval_batch_size", "train_images")
 SET_BY_THE_STUDY = ("num_classes", "seed", "steps")
 OF_THE_TRAINER = (
     "precision",
@@ -70,7 +72,8 @@ def trained_with(directory: MemberDirectory) -> dict[str, Any]:
     if not stored:
         return {}
     stored.pop("version", None)
-    given: dict[str, dict[str, Any]] = {"model": {}, "data": {"train": ""}, "trainer": {}}
+    of_version_1 = {"num_classes": 1000}
+    given: dict[str, dict[str, Any]] = {"model": of_version_1, "data": {"train": ""}, "trainer": {}}
     for key, value in stored.items():
         section, _, name = key.partition(".")
         if key != CONTENT and section in given:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 # Of a probe's data keys, those that features and heads are no function of, or that `head_settings` has.
 ELSEWHERE = ("workers", "root", "source", "val", "eval_batch_size", "train_images", "device_batch_size", "batch_size")
+ELSEWHERE += ("test_fraction", "max_side", "skip_broken")
 ELSEWHERE += ("tests",)  # which `missing_tests` looks at
 
 

@@ -18,6 +18,7 @@ from timecat.config.data import DataConfig
 from timecat.config.files import MAX_SEED, ProbeFile, StudyFile
 from timecat.config.member import MemberConfig
 from timecat.config.section import suggestion
+from timecat.data.classes import num_classes
 from timecat.errors import UserError
 from timecat.study.budget import check_budgets
 from timecat.study.cats import direct_cats, make_cats
@@ -59,7 +60,7 @@ class Study:
     """
 
     def __init__(self, file: StudyFile, only: list[str] | None = None) -> None:
-        self.file = file
+        self.file = file = with_num_classes(file)
         self.model, self.data, self.trainer = file.model, file.data, file.trainer
         for key, default in SET_BY_THE_STUDY.items():
             if getattr(self.trainer, key) != default:
@@ -96,7 +97,9 @@ class Study:
         cls, configs: list[str], overrides: dict[str, Any] | None = None, only: list[str] | None = None
     ) -> "Study":
         """The study of config files and overrides."""
-        return cls(StudyFile.read(configs, overrides), only)
+        file = StudyFile.read(configs, overrides)
+        with file.places.told():
+            return cls(file, only)
 
     def _seeds(self) -> list[int]:
         needed, first, seeds = self.most_members * self.repetitions, self.file.seed, self.file.study.seeds
@@ -170,7 +173,7 @@ class Study:
         Raises:
             UserError: one cannot be read, or makes no sense.
         """
-        return [self.file.probe(path) for path in self.file.study.probes]
+        return [_with_num_classes(self.file.probe(path)) for path in self.file.study.probes]
 
     def probes_named(self, name: str | None) -> list[ProbeFile]:
         """The probe of this name; all without one.
@@ -268,6 +271,27 @@ class Study:
         if self.members[-1].index == len(self.members) - 1:
             numbers = f"0 to {len(self.members) - 1}"
         raise UserError(f"no member {index} in study {self.name}: its members are {numbers}")
+
+
+def with_num_classes(file: StudyFile) -> StudyFile:
+    """The config with model.num_classes, as the training images have it where it is not written.
+
+    Raises:
+        UserError: nothing tells.
+    """
+    if file.model.num_classes:
+        return file
+    number = num_classes(file.data)
+    written = {**file.written, "model": {**file.written["model"], "num_classes": number}}
+    return dataclasses.replace(file, model=dataclasses.replace(file.model, num_classes=number), written=written)
+
+
+def _with_num_classes(probe: ProbeFile) -> ProbeFile:
+    if probe.model.num_classes:
+        return probe
+    with probe.places.told(probe.path):
+        model = dataclasses.replace(probe.model, num_classes=num_classes(probe.data))
+    return dataclasses.replace(probe, model=model)
 
 
 @lru_cache

@@ -15,6 +15,19 @@ SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "
 
 def read_folders(root: Path, wanted: Sequence[str] | None) -> list[Split]:
     """The splits of a directory; `wanted` as in `open_source`."""
+    folders = split_folders(root, wanted)
+    whole = folders["train"] == root  # which is to be split, perhaps
+    names = [name for name in folders if wanted is None or name in wanted or whole]
+    return [_folder(name, folders[name], folders["train"]) for name in names]
+
+
+def split_folders(root: Path, wanted: Sequence[str] | None = None) -> dict[str, Path]:
+    """The directory of each split, `train` first; the whole directory, where it has no splits of its own.
+
+    Raises:
+        UserError: no such directory, no train split, two of one name, a split that is wanted and not there, or images
+            beside the splits.
+    """
     if not root.is_dir():
         other = "a directory, fashion-mnist, digits, dominoes or one of those that `timecat write --help` lists"
         raise UserError(f"{root}: no such directory; a source is {other}")
@@ -27,7 +40,7 @@ def read_folders(root: Path, wanted: Sequence[str] | None) -> list[Split]:
             raise UserError(f"{root}: both {split_dirs[name].name} and {child.name} are its {name} split; remove one")
         split_dirs[name] = child
     if not split_dirs:
-        return [_folder("train", root, _class_names(root))]
+        return {"train": root}
     if "train" not in split_dirs:
         raise UserError(f"{root}: has {', '.join(sorted(split_dirs))} but no train; name the directory of one split")
     present = [name for name in ("train", "val", "test") if name in split_dirs]
@@ -37,8 +50,7 @@ def read_folders(root: Path, wanted: Sequence[str] | None) -> list[Split]:
             if child not in split_dirs.values() and next(find_images(child), None):
                 remedy = f"leave it out with --splits {','.join(present)}"
                 raise UserError(f"{child}: holds images beside the splits, in no class directory of a split; {remedy}")
-    classes = _class_names(split_dirs["train"])
-    return [_folder(name, split_dirs[name], classes) for name in present if wanted is None or name in wanted]
+    return {name: split_dirs[name] for name in present}
 
 
 def _subdirectories(directory: Path) -> list[Path]:
@@ -76,10 +88,13 @@ def find_images(directory: Path) -> Iterator[str]:
         yield from (os.path.join(parent, name) for name in sorted(names) if _is_image(name))
 
 
-def _folder(name: str, directory: Path, classes: tuple[str, ...]) -> Split:
-    """A split of class directories; its fingerprint covers the files' names, sizes and times of change."""
-    paths: list[str] = []
-    labels: list[int] = []
+def images_of_classes(directory: Path, train: Path) -> tuple[tuple[str, ...], list[str], np.ndarray]:
+    """A split's classes, which are those of the directory `train`, its images' paths, and their labels int64 (n,).
+
+    Raises:
+        UserError: an image that lies in no class, a class without an image, or one that the train split lacks.
+    """
+    classes, paths, labels = _class_names(train), [], []
     number = {name: k for k, name in enumerate(classes)}
     for class_name in _class_names(directory):
         if class_name not in number:
@@ -89,4 +104,10 @@ def _folder(name: str, directory: Path, classes: tuple[str, ...]) -> Split:
         if len(paths) == before:
             raise UserError(f"{directory / class_name}: a class directory without an image; add some or remove it")
         labels.extend([number[class_name]] * (len(paths) - before))
-    return of_files(name, classes, paths, np.array(labels, dtype=np.int64), directory)
+    return classes, paths, np.array(labels, dtype=np.int64)
+
+
+def _folder(name: str, directory: Path, train: Path) -> Split:
+    """A split of class directories; its fingerprint covers the files' names, sizes and times of change."""
+    classes, paths, labels = images_of_classes(directory, train)
+    return of_files(name, classes, paths, labels, directory)

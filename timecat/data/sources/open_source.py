@@ -13,7 +13,7 @@ from timecat.data.sources.images import Split, of_arrays, require, subset
 from timecat.data.sources.inat2018 import INAT2018, read_inat2018
 from timecat.data.sources.spurious import CELEBA, WATERBIRDS, dominoes, read_celeba, read_waterbirds
 from timecat.data.sources.torchvision_sets import read_torchvision
-from timecat.data.split import stratified_split
+from timecat.data.split import TEST_SEED, stratified_split
 from timecat.errors import UserError
 
 FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
@@ -67,7 +67,7 @@ def open_source(
         if len(parts) > 1:
             names = ", ".join(split.name for split in parts)
             raise UserError(f"{source}: has the splits {names} of its own; leave --test-fraction out")
-        kept, held = stratified_split(parts[0].labels, test_fraction, 0, source)
+        kept, held = stratified_split(parts[0].labels, test_fraction, TEST_SEED, source, parts[0].classes)
         parts = [subset(parts[0], "train", kept), subset(parts[0], "test", held)]
     require(source, splits, [split.name for split in parts])
     return [split for split in parts if splits is None or split.name in splits]

@@ -1,0 +1,171 @@
+"""What `timecat run` would refuse after minutes, looked at in its first second, by all commands that plan or train."""
+
+import dataclasses
+from pathlib import Path
+from typing import Literal
+
+from timecat.cluster.slots import trains_on_gpus
+from timecat.config.data import DataConfig
+from timecat.config.files import ProbeFile
+from timecat.config.places import Places
+from timecat.data import global_batch
+from timecat.data.class_map import labels_of_test
+from timecat.data.index import ImageIndex, check_batch, split_labels
+from timecat.data.missing import Origin, missing_files, no_source
+from timecat.data.sources.outline import Outline
+from timecat.errors import UserError
+from timecat.heads.sweep import groups, largest_first
+from timecat.report.memory import planned_memory
+from timecat.study.directory import Protocol
+from timecat.study.progress import is_finished
+from timecat.study.recipe import CONTENT, check_recipe, trained_with
+from timecat.study.study import Study
+
+Command = Literal["plan", "run", "fit", "probe", "launch"]
+TRAINS_HERE = ("run", "fit")
+
+
+def check(
+    study: Study, command: Command, *, data: str | None = None, one: bool = False, protocol: Protocol = "heldout"
+) -> UserError | None:
+    """Look at all that the command, and those that follow it, will read.
+
+    Args:
+        data: the one data set that `probe` is for.
+        one: `fit` trains one member, of a study that was looked at before: its probes may be changed meanwhile.
+        protocol: of `probe`.
+
+    Returns:
+        That a source of images is not there, of `plan`, whose numbers need none.
+
+    Raises:
+        UserError: a file is missing where the command needs it, is damaged, or is not what the config says; a class is
+            too small to be split; images do not fill a batch; what lies in the study's directory is of another recipe.
+    """
+    probes = [] if one else study.probes_named(data) if command == "probe" else study.probes
+    absent: UserError | None = None
+    with study.file.places.told():
+        _check_names(study)
+        if command != "probe":
+            absent = _with_line(_check_members(study, command), study.file.places)
+    for probe in probes:
+        with probe.places.told(probe.path):
+            images = dataclasses.replace(probe.data, num_classes=probe.model.num_classes)
+            found = _check_images(images, command, reads=command in ("run", "probe"))
+            absent = absent or _with_line(found, probe.places)
+            _check_tests(probe, images)
+            _check_heads(study, probe, protocol)
+    return absent
+
+
+def _with_line(error: UserError | None, places: Places) -> UserError | None:
+    """An error that is not raised at once, as `Places.told` makes it."""
+    where = places.of(str(error)) if error else ""
+    return UserError(f"{where}: {error}") if where else error
+
+
+def _check_names(study: Study) -> None:
+    names = [Path(path).stem for path in study.file.study.probes]
+    for name in names:
+        if names.count(name) > 1:
+            raise UserError(f"study.probes names two data sets {name}, by their files' names; rename one of the files")
+
+
+def _check_members(study: Study, command: Command) -> UserError | None:
+    trainer, absent = study.trainer, None
+    for member in study.members if command != "launch" else ():
+        check_recipe(study, member)
+    if command in TRAINS_HERE:
+        devices = trainer.devices_per_member
+        sharing = (study.data.device_batch_size, trainer.num_nodes, devices, study.model.ghost_batch_size)
+        global_batch.in_words(study.batch_size, *sharing)
+        if trainer.sync_batchnorm and not trains_on_gpus(study):
+            raise UserError("trainer.sync_batchnorm: torch has it for GPUs only; set it to false on a CPU")
+    for data in study.all_data:
+        members = [member for member in study.members if member.data == data]
+        classes = min(member.model.num_classes for member in members)
+        images = dataclasses.replace(data, num_classes=classes, test=None, tests=None)
+        absent = _check_images(images, command, reads=command in TRAINS_HERE) or absent
+        if not all(path.exists() for path in images.training_files):
+            continue
+        unfinished = [member for member in members if not is_finished(study, member)]
+        stored = {member.name: trained_with(study.directory.member(member.name)).get(CONTENT) for member in unfinished}
+        if not any(stored.values()):
+            continue
+        content = ImageIndex(images).beton("train").fingerprint()
+        for name, before in stored.items():
+            if before not in (None, content):
+                raise UserError(
+                    f"{images.training_files[0]}: is not the file that {study.directory.member(name)} was trained on; "
+                    "choose another study.name"
+                )
+    return absent
+
+
+def _check_images(data: DataConfig, command: Command, reads: bool) -> UserError | None:
+    """The files that are there, and what those will hold that are not; as `check` returns and raises.
+
+    Args:
+        reads: whether the command needs the files; `run` writes those that have a source.
+    """
+    index, missing = ImageIndex(data), missing_files([data])
+    writes = command in ("plan", "run")
+    for path, origin in missing.items():
+        if reads and (origin is None or not writes):
+            raise no_source(path)
+    for split, path in data.files.items():
+        if path.exists():
+            index.beton(split)
+    if not any(path in missing for path in data.training_files):
+        check_batch(data.training_files[0], len(index.split()[0]), data.batch_size)
+    for path, origin in missing.items():
+        if origin is None or not writes:
+            continue
+        if (why := origin.absent()) is not None:
+            absent = UserError(why)
+            if command == "run":
+                raise absent
+            return absent
+        made_of = origin.outline(path)
+        if path == data.files.get("train"):
+            _check_outline(data, path, origin, made_of)
+    return None
+
+
+def _check_outline(data: DataConfig, path: Path, origin: Origin, made_of: Outline) -> None:
+    """The training file that is still to be written."""
+    if data.num_classes is not None and len(made_of.classes) > data.num_classes:
+        raise UserError(
+            f"{origin.source}: has {len(made_of.classes)} classes, model.num_classes says {data.num_classes}; mend it"
+        )
+    if data.train_images not in (None, len(made_of.labels)) and not data.skip_broken:
+        raise UserError(
+            f"{origin.source}: has {len(made_of.labels):,} images to train on, data.train_images says "
+            f"{data.train_images:,}; mend the one that is wrong"
+        )
+    kept, _ = split_labels(made_of.labels, data, f"{path}, made of {origin.source}", made_of.classes)
+    check_batch(path, len(kept), data.batch_size)
+
+
+def _check_tests(probe: ProbeFile, data: DataConfig) -> None:
+    index = ImageIndex(data)
+    for name, test in data.extra_tests.items():
+        if not test.ood and (data.directory / test.test).exists() and data.files["train"].exists():
+            labels_of_test(index, probe.model.num_classes, name)
+
+
+def _check_heads(study: Study, probe: ProbeFile, protocol: Protocol) -> None:
+    classes = probe.model.num_classes
+    if probe.probe.solver == "lbfgs" and protocol == "paper":
+        raise UserError("probe.solver lbfgs: the paper's protocol trains by SGD; use heldout, or solver sgd")
+    for cat in study.seeded_cats(probe.name):
+        for snapshot in cat.trained if cat.cat.head == "own" else ():
+            if snapshot.plan.model.num_classes != classes:
+                raise UserError(
+                    f"study.cats.{cat.cat.name}.head: its members tell {snapshot.plan.model.num_classes:,} classes, "
+                    f"the probe {probe.name} has {classes:,}; name others in study.cats.{cat.cat.name}.probes"
+                )
+    memory = planned_memory(probe)
+    if memory is not None:
+        fitted = [cat for cat in largest_first(study, probe.name) if cat.cat.head == "linear"]
+        groups(fitted, probe.probe.grid(probe.model.lr), classes, memory.gigabytes)
