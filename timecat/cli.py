@@ -17,7 +17,7 @@ STUDY_COMMANDS = ("run", "plan", "status", "launch", "fit", "probe", "report", "
 BOTTLENECK = ("counterexample", "saturation", "select")
 LIGHTNING = ("fit", "validate", "test", "predict")
 COMMANDS = tuple(
-    dict.fromkeys((*STUDY_COMMANDS, "write", "features", "export", "tune", "bottleneck", "doctor", *LIGHTNING))
+    dict.fromkeys((*STUDY_COMMANDS, "init", "write", "features", "export", "tune", "bottleneck", "doctor", *LIGHTNING))
 )
 EXIT_USER_ERROR = 2
 
@@ -72,6 +72,10 @@ def _dispatch(arguments: list[str]) -> int:
         from timecat.commands.doctor import on_doctor
 
         return on_doctor(rest)
+    if command == "init":
+        from timecat.init.command import main as init
+
+        return init(rest)
     if command == "features":
         from timecat.inference.features_command import main as features
 

@@ -6,6 +6,8 @@ usage: timecat COMMAND CONFIG [options] [--section.key VALUE ...]
 Time-Cat: train N short members instead of one long one, concatenate their
 frozen features, probe.
 
+your own images
+  init      look at folders, write the configs of a study and its probes
 the whole study
   run       write missing data, train members, probe, report; goes on where it
             was stopped
