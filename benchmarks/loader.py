@@ -20,8 +20,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks.loader_process import Process, cpu_ms
-from benchmarks.loader_ways import FEW, OURS, PIL, RIVALS, STOCK, WAYS
+from benchmarks.loader_process import Process, cpu_ms, started
+from benchmarks.loader_ways import FEW, OURS, PIL, RIVALS, STOCK
 from benchmarks.photos import write_photos
 from benchmarks.rounds import in_turns, with_quartiles
 from timecat.data.write.write import write
@@ -84,26 +84,6 @@ def verdicts(size: str, parts: list[Figures]) -> None:
         say(f"{size}: while the main thread trains on a core of its own, 1 worker keeps {found} of its images/s")
 
 
-def started(rivals: list[str], directory: Path, batch: int, size: str) -> list[Process]:
-    """Processes of our way and of those that run here, warm; a line for each of the others."""
-    processes = []
-    missing = [f"{way} (pip install {WAYS[way].install})" for way in rivals if not WAYS[way].is_installed]
-    if missing:
-        say(f"not installed, so not measured: {'; '.join(missing)}")
-    for way in [OURS, *(way for way in rivals if WAYS[way].is_installed)]:
-        process = Process(way, directory, batch)
-        try:
-            process.epoch(size=size, workers=1, train=False)
-        except RuntimeError as error:
-            process.close()
-            if way == OURS:
-                raise
-            say(f"not measured: {error}")
-        else:
-            processes.append(process)
-    return processes
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
@@ -126,7 +106,9 @@ def main() -> None:
             write(str(photos), beton, storage="jpeg", splits=["train"], progress=False)
             sizes = [path.stat().st_size for path in photos.rglob("*.jpg")]
             say(f"{size}: {len(sizes)} JPEGs of {statistics.mean(sizes) / 1e3:.0f} kB")
-        processes = started(rivals, directory, options.batch, options.sizes[0])
+        processes, why_not = started([OURS, *rivals], directory, options.batch, options.sizes[0])
+        for way, why in why_not.items():
+            say(f"{way}: {why}")
         try:
             for size in options.sizes:
                 for workers in sorted({1, cores()}):

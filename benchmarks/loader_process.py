@@ -8,12 +8,13 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
 
-from benchmarks.loader_ways import MEAN, STD, WAYS, Batches
+from benchmarks.loader_ways import MEAN, OURS, STD, WAYS, Batches
 
 
 class Process:
@@ -47,7 +48,7 @@ class Process:
         if not answer:
             self.said.seek(0)
             last = ([line for line in self.said.read().splitlines() if line.strip()] or ["it said nothing"])[-1]
-            raise RuntimeError(f"{self.way} does not run here: {last.strip()[:300]}")
+            raise RuntimeError(f"it does not run here: {last.strip()[:300]}")
         return json.loads(answer)
 
     def close(self) -> None:
@@ -57,6 +58,29 @@ class Process:
             assert stream is not None
             with suppress(BrokenPipeError):  # what was asked of a process that had ended
                 stream.close()
+
+
+def started(
+    ways: Iterable[str], directory: Path, batch: int, size: str, device: str = "cpu"
+) -> tuple[list[Process], dict[str, str]]:
+    """Processes of the ways that run here, warm for one worker, and why the others do not.
+
+    Raises:
+        RuntimeError: ours is none of them.
+    """
+    why = {way: f"not installed: pip install {WAYS[way].install}" for way in ways if not WAYS[way].is_installed}
+    begun = [Process(way, directory, batch, device) for way in ways if way not in why]  # all at once
+    processes = []
+    for process in begun:
+        try:
+            process.epoch(size=size, workers=1, train=False)
+            processes.append(process)
+        except RuntimeError as error:
+            process.close()
+            if process.way == OURS:
+                raise
+            why[process.way] = str(error)
+    return processes, why
 
 
 def cpu_ms(figures: dict[str, float]) -> float:
@@ -88,6 +112,7 @@ class Step:
         from timecat.networks.resnet import channels_last, resnet
 
         self.seconds, self.device, self.small = 0.0, torch.device(device), device == "cpu"
+        torch.backends.cudnn.benchmark = True
         self.network = resnet(10, 16, 2) if self.small else resnet(50, 64, 1000)
         channels_last(self.network)
         self.network.to(self.device).train()

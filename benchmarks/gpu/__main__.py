@@ -28,10 +28,18 @@ from benchmarks.gpu.checks import checks
 from benchmarks.gpu.extraction import extraction
 from benchmarks.gpu.failure import FAILED, failure
 from benchmarks.gpu.heads import heads
+from benchmarks.gpu.loader import loader
 from benchmarks.gpu.step import step
 from timecat.members.trainer import quiet_lightning
 
-PARTS = {"ceilings": ceilings, "step": step, "extraction": extraction, "heads": heads, "checks": checks}
+PARTS = {
+    "ceilings": ceilings,
+    "loader": loader,
+    "step": step,
+    "extraction": extraction,
+    "heads": heads,
+    "checks": checks,
+}
 LIBRARIES = ("torch", "torchvision", "lightning", "numba", "numpy")
 
 
