@@ -125,10 +125,11 @@ def _dispatch(arguments: list[str]) -> int:
 
         return on_one_network(command, configs, overrides, others, asks)
     if asks:
-        if any(name in ("-h", "--help") for name in others):
+        help_at = next((place for place, name in enumerate(others) if name in ("-h", "--help")), None)
+        if help_at is not None:
             from timecat.options import help_of
 
-            print(help_of(command), end="")
+            print(help_of(command, *others[help_at + 1 : help_at + 2]), end="")
             return 0
         from timecat.commands.lightning import on_one_network
 

@@ -6,7 +6,7 @@
 import argparse
 
 from timecat.errors import UserError
-from timecat.options import DESCRIPTIONS, parser_of, whole_parser
+from timecat.options import DESCRIPTIONS, parser_of, sections_of
 
 BASH = """\
 _timecat() {{
@@ -53,12 +53,11 @@ def print_completion(arguments: list[str], commands: tuple[str, ...], parts: tup
 
 def _keys(command: str) -> list[str]:
     """The config's, as options."""
-    own = ["--config", *_options(parser_of(command))]
-    return [name for name in _options(whole_parser(command)) if name not in own]
+    keys = [key.name for section in sections_of(command) for key in section.keys]
+    return ["--seed_everything", *(f"--{key}" for key in keys if ".NAME." not in key)]
 
 
 def _options(parser: argparse.ArgumentParser) -> list[str]:
     """The long ones that its help shows."""
     shown = [action for action in parser._actions if action.help != argparse.SUPPRESS]
-    names = [name for action in shown for name in action.option_strings if name.startswith("--")]
-    return [name for name in names if ".NAME." not in name]
+    return [name for action in shown for name in action.option_strings if name.startswith("--")]

@@ -44,7 +44,8 @@ Lightning's own, on one member's or probe's config
 
 any key of the config can be overridden: --data.root /data, --model.lr 0.1
 --cats A,B takes these of a study's cats alone
-timecat COMMAND --help lists a command's options, every key and its default
+timecat COMMAND --help lists a command's options and the keys of its config;
+timecat COMMAND --help model says what each key of a section means; all: of all
 eval "$(timecat --print-completion bash)" completes all of these by TAB
 
 example: timecat run --config configs/demo.yaml

@@ -1,11 +1,13 @@
 """What each command of a study takes: its own options, and the keys of the config; and its help."""
 
 import argparse
-import dataclasses
 import textwrap
 from typing import Any, NoReturn
 
+from timecat.config.keys import KeysOfSection, sections
 from timecat.config.paths import on_command_line
+from timecat.config.section import suggestion
+from timecat.config.trainer import PASSED_ON
 from timecat.errors import UserError
 
 
@@ -182,64 +184,49 @@ def parser_of(command: str) -> argparse.ArgumentParser:
     return parser
 
 
-def help_of(command: str) -> str:
-    """The command's help: its own options, then every key of the config."""
-    return whole_parser(command).format_help()
+def help_of(command: str, section: str | None = None) -> str:
+    """The command's own options and the names of the config's keys; or what each key of a section, or of `all`, means.
+
+    Raises:
+        UserError: the command's configs have no such section.
+    """
+    of_command = sections_of(command)
+    if section is None:
+        parser = parser_of(command)
+        parser.add_argument("--config", metavar="CONFIG", help="the same" if command != "launch" else CONFIG)
+        parser.epilog = f"{_names_of(command, of_command)}\n{parser.epilog}"
+        return parser.format_help()
+    names = [*(each.name for each in of_command), "all"]
+    if section not in names:
+        raise UserError(f"--help {section}: no section of its config; {suggestion(section, names)}")
+    parser = _Parser(usage=argparse.SUPPRESS, add_help=False, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for each in of_command:
+        if section in (each.name, "all"):
+            group = parser.add_argument_group(each.name, _fill(each.text, 77))
+            for key in each.keys:
+                shown = f" ({key.default})" if key.default else ""
+                group.add_argument(f"--{key.name}", metavar="…", help=f"{key.text}{shown}".replace("%", "%%"))
+    return parser.format_help()
 
 
-def whole_parser(command: str) -> argparse.ArgumentParser:
-    """The command's own options, then every key of the config, for its help."""
-    from timecat.config.data import DataConfig
-    from timecat.config.features import FeaturesConfig
-    from timecat.config.member import MemberConfig
-    from timecat.config.probe import ProbeConfig
-    from timecat.config.study import StudyConfig
-    from timecat.config.trainer import PASSED_ON, TrainerConfig
-    from timecat.config.tune import TuneConfig
-
-    parser = parser_of(command)
-    parser.add_argument("--config", metavar="CONFIG", help="the same" if command != "launch" else CONFIG)
-    keys = parser.add_argument_group("keys of the config, each of which can be given here instead")
-    seeds = "member k's seed is N + k" if command != "tune" else "of the first repetition; not that of a member"
-    keys.add_argument("--seed_everything", metavar="N", help=seeds)
-    for section, kind, note in (
-        ("tune", TuneConfig, "what is trained further; --study.… reaches the study that it names"),
-        ("study", StudyConfig, "the cats"),
-        ("model", MemberConfig, "the members' network and optimiser"),
-        ("data", DataConfig, "the members' images; root, workers and eval_batch_size reach the probes too"),
-        ("trainer", TrainerConfig, "Lightning's, reaches members and probes; beside these: " + ", ".join(PASSED_ON)),
-        ("probe", ProbeConfig, "reaches every probe"),
-        ("features", FeaturesConfig, "features from elsewhere, instead of study"),
-    ):
-        if section == "features" and command in ("launch", "fit"):
-            continue
-        if (command == "tune") != (section == "tune") and section not in ("model", "data", "trainer"):
-            continue
-        group = parser.add_argument_group(section, _fill(note, 77))
-        texts = _texts(kind)
-        for field in dataclasses.fields(kind):
-            if field.name in ("cats", "other"):
-                continue
-            default = field.default if field.default is not dataclasses.MISSING else None
-            if field.default_factory is not dataclasses.MISSING:
-                default = field.default_factory()
-            text = texts[field.name].replace("%", "%%")
-            shown = (
-                "" if default in (None, []) else f" ({str(default).lower() if isinstance(default, bool) else default})"
-            )
-            group.add_argument(f"--{section}.{field.name}", metavar="…", help=f"{text}{shown}")
-        if section == "study":
-            group.add_argument(
-                "--study.cats.NAME.members", metavar="…", help="and .steps, .model, .of, .wide, … (docs/controls.md)"
-            )
-    return parser
+def sections_of(command: str) -> list[KeysOfSection]:
+    """What a config of the command can hold."""
+    first, last = ("tune", ()) if command == "tune" else ("study", ("probe",))
+    features = () if command in ("tune", "launch", "fit") else ("features",)
+    return [each for each in sections() if each.name in (first, "model", "data", "trainer", *last, *features)]
 
 
-def _texts(kind: type) -> dict[str, str]:
-    """What a dataclass's docstring says of each field."""
-    from docstring_parser import parse
-
-    return {item.arg_name: " ".join((item.description or "").split()) for item in parse(kind.__doc__ or "").params}
+def _names_of(command: str, of_command: list[KeysOfSection]) -> str:
+    """The keys by section, names alone."""
+    seed = "member k's seed is N + k" if command != "tune" else "of the first repetition; not that of a member"
+    lines = ["keys of the config, each of which can be given here too: --model.lr 0.1"]
+    for each in of_command:
+        head, passed_on = f"--{each.name}.", PASSED_ON if each.name == "trainer" else ()
+        names = ", ".join([*(key.name.removeprefix(f"{each.name}.") for key in each.keys), *passed_on])
+        lines.append(textwrap.fill(names, 79, initial_indent=f"  {head:12}", subsequent_indent=" " * 14))
+    lines.append(f"  --seed_everything N: {seed}")
+    lines.append("--help SECTION tells what each of its keys means and its default; all: of all")
+    return "\n".join(lines) + "\n"
 
 
 def _fill(text: str, width: int = 79) -> str:

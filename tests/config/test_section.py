@@ -7,6 +7,7 @@ import pytest
 
 from timecat.cli import main
 from timecat.config.data import DataConfig
+from timecat.config.keys import sections
 from timecat.config.member import MemberConfig
 from timecat.config.section import parse_section
 from timecat.config.trainer import PASSED_ON, TrainerConfig
@@ -55,19 +56,19 @@ def test_the_trainer_section_has_lightning_s_keys():
 
 
 COMMANDS = {
-    "run": ["--cats", "--study.repetitions", "--probe.memory_gb"],
-    "plan": ["--images-per-sec", "--nodes", "--devices", "--cats", "--model.width"],
-    "status": ["--cats", "--study.root"],
+    "run": ["--cats", "--study.", "--probe.memory_gb"],
+    "plan": ["--images-per-sec", "--nodes", "--devices", "--cats", "--model."],
+    "status": ["--cats", "--study."],
     "launch": ["--dry-run", "--nodes", "--devices", "--cats", "sbatch"],
     "fit": [
         "--member",
         "--slots",
         "--devices-per-member",
         "--cats",
-        "--trainer.precision",
+        "--trainer.",
         "configs/probe/digits.yaml",
     ],
-    "probe": ["--data", "--protocol", "--cats", "--probe.weight_decays"],
+    "probe": ["--data", "--protocol", "--cats", "--probe."],
     "report": ["--protocol", "--cats", "--by"],
     "bottleneck counterexample": ["--weights", "--seeds"],
     "bottleneck saturation": ["--data", "--cats"],
@@ -86,7 +87,22 @@ def test_each_command_has_a_help_of_its_own(command, capsys, monkeypatch):
     text = capsys.readouterr().out
     assert all(option in text for option in COMMANDS[command]), text
     assert "example" in text and f"timecat {command}" in text
-    assert max(map(len, text.splitlines())) <= 80
+    assert max(map(len, text.splitlines())) <= 80 and len(text.splitlines()) < 100
+
+
+def test_help_tells_of_each_key_by_section(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main(["fit", "--help", "model"]) == 0
+    text = capsys.readouterr().out
+    assert "--model.lr …          learning rate. (0.0025)" in text and "--data." not in text
+    assert main(["fit", "--config", "configs/demo.yaml", "-h", "all"]) == 0
+    text = capsys.readouterr().out
+    of_a_study = ("study", "model", "data", "trainer", "probe")
+    assert all(
+        f"--{key.name} …" in text for section in sections() for key in section.keys if section.name in of_a_study
+    )
+    assert main(["fit", "--help", "modl"]) == 2
+    assert "did you mean model?" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,7 @@ def study(directory: Path, digits: Path) -> str:
 def left(config: str) -> dict[str, bytes]:
     """Features, results, predictions, heads and logits; not TensorBoard's files, which have times."""
     runs = Path(config).parent / "runs" / "s"
-    paths = [path for path in runs.rglob("*") if path.is_file() and not path.name.startswith("events.")]
+    paths = [path for path in runs.rglob("*") if path.is_file() and "compare" not in path.parts]  # which has dates
     return {str(path.relative_to(runs)): path.read_bytes() for path in paths}
 
 
