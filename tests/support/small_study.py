@@ -68,13 +68,15 @@ def write_probe(
 
 
 def finish_members(config: str) -> None:
-    """Give every member of a study random weights, as if it had been trained."""
+    """Give every member that a study still lacks random weights, as if it had been trained."""
     study = Study.read([config])
     for plan in study.members:
         torch.manual_seed(plan.seed)
         directory, hashes = study.directory.member(plan.name), {}
+        if directory.done.exists():
+            continue
         for step in plan.snapshots:
-            network = resnet(plan.model.depth, plan.model.width, plan.model.num_classes, "small")
+            network = resnet(plan.model.depth, plan.model.width, plan.model.num_classes, plan.model.stem)
             save_snapshot(directory.snapshot(step), network.state_dict())
             hashes[str(step)] = files.sha256(directory.snapshot(step))
         write_record(directory.done, {"step": plan.steps, "snapshots": hashes})

@@ -1,0 +1,146 @@
+"""Every block of the documentation does what it says.
+
+Commands of timecat run in order, on a small copy of what a reader has after `make demo` (`support/documented.py`), in a
+terminal of 80 columns. One that is marked to need something (`support/blocks.py`) must be refused for the lack of it, in
+a line. Other programs are not started; what they name must be there (`support/programs.py`).
+"""
+
+import re
+import shlex
+import subprocess
+import textwrap
+
+import pytest
+import torch
+import yaml
+
+from tests.support.blocks import NEEDS, PAGES, Block, Pipe, blocks
+from tests.support.documented import prepare
+from tests.support.in_process import in_a_pipe, on_a_terminal
+from tests.support.programs import command_of_timecat
+from tests.support.small_study import finish_members
+from tests.support.terminal import COLUMNS
+from timecat.config.features import FeaturesFile
+from timecat.config.files import ProbeFile, StudyFile
+
+BLOCKS = {page: blocks(page) for page in PAGES}
+LACKING = r"(?i)no such file|no such directory|not trained yet|no probe has a result"
+OF_THE_MACHINE = {"ffcv", "setuptools", "cv2", "numba", "gcc", "CUDA"}  # that not every machine has
+GIVEN = {  # what a page's Python takes from the reader's own
+    "files": [f"photos/{label}/{number:02}.png" for label in (0, 1) for number in range(5)],
+    "labels": 5 * [0] + 5 * [1],
+    "images": torch.zeros(1, 3, 64, 64),
+}
+COMES_OUT = {  # what the comments of a page's Python say, by the number of its block; the networks are half as wide here
+    ("README.md", 0): "features.features.shape == (50, 640 / 2) and len(features.files) == len(features.labels) == 50",
+    (
+        "docs/inference.md",
+        0,
+    ): "cat.num_features == 640 / 2 and image.shape == (3, 28, 28) and features.shape == (1, 640 / 2)"
+    " and cat.classes[best] in map(str, range(10)) and found.features.shape == (50, 640 / 2)",
+    ("docs/inference.md", 1): "set(model.predict(files)) == {0, 1}",
+    ("docs/inference.md", 2): "features.shape == (1, 3 * 256)",
+}
+
+
+def pages_with(language: str) -> list[str]:
+    return [page for page, found in BLOCKS.items() if any(block.language == language for block in found)]
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory):
+    """Commands that have run, in the working directory of a reader who has followed `make demo` and docs/features.md."""
+    with pytest.MonkeyPatch.context() as patch:
+        prepare(tmp_path_factory.mktemp("clone"), patch)
+        demo: Pipe = (("timecat", "run", "--config", "configs/demo.yaml"),)
+        assert not fault(demo)
+        exec(BLOCKS["docs/features.md"][0].text, {})
+        yield {demo}
+
+
+def test_languages_and_marks():
+    for block in (block for found in BLOCKS.values() for block in found):
+        assert block.language in ("console", "python", "yaml", ""), block.where
+        assert set(block.marks) <= set(NEEDS), f"{block.where}: needs {block.marks}; known are {NEEDS}"
+        marked = {word for words in block.marks.values() for word in words}
+        there = {word for each in block.commands for pipe in each.pipes for words in pipe for word in words}
+        assert marked <= there, f"{block.where}: no command has {marked - there}"
+
+
+@pytest.mark.parametrize("page", pages_with("console"))
+def test_commands(page, ran):
+    faults = []
+    for command in (command for block in BLOCKS[page] for command in block.commands):
+        for pipe in command.pipes:
+            found = None if pipe in ran else fault(pipe, command.needs, command.output)
+            faults += [f"{command.where}: {shlex.join(pipe[0])}: {found}"] if found else []
+            ran.add(pipe)
+    assert not faults, "\n".join(faults)
+
+
+def fault(pipe: Pipe, needs: str | None = None, output: str = "") -> str | None:
+    """Run a command as far as it can be; what is wrong with it."""
+    try:
+        words = command_of_timecat(pipe[0])
+    except AssertionError as error:
+        return str(error)
+    if words is None:
+        return None
+    if words[0] == "launch":
+        words = [*dict.fromkeys((*words, "--dry-run"))]  # where there is a cluster, it gets no jobs
+    elif needs:
+        status, _, said = in_a_pipe(words)
+        return None if status == 2 and re.search(LACKING, said) else f"is marked {needs}, ended with {status}: {said}"
+    if words[0] == "run":
+        finish_members(words[-1])
+    if len(pipe) == 1 and not output:
+        status, lines = on_a_terminal(words)
+        wide = [line for line in lines if len(line) > COLUMNS]
+        return f"ended with {status}" + "\n".join(lines).rstrip() if status else "; ".join(wide) or None
+    status, said, complaint = in_a_pipe(words)
+    for following in pipe[1:]:
+        said = subprocess.run(following, input=said, text=True, capture_output=True, check=True).stdout
+    if status:
+        return f"ended with {status}: {complaint}"
+    return None if needs or told(said) == told(output) else f"prints\n{said}where the page has\n{output}"
+
+
+def told(output: str) -> list[str]:
+    """What a page can show of an output: its words or, of versions, what has one."""
+    named = re.findall(r"([\w-]+)\s+\d+\.\d+[\w.]*(?=[,; \n])", output)
+    return sorted({*named} - OF_THE_MACHINE) if "kernel" in output else output.split()
+
+
+@pytest.mark.parametrize("page", pages_with("python"))
+def test_python(page, ran):
+    names = dict(GIVEN)
+    for number, block in enumerate(block for block in BLOCKS[page] if block.language == "python"):
+        exec(compile(block.text, block.where, "exec"), names)
+        assert eval(COMES_OUT.get((page, number), "True"), names), block.where
+
+
+@pytest.mark.parametrize("block", [block for found in BLOCKS.values() for block in found if block.language == "yaml"])
+def test_configs(block, tmp_path):
+    fragment = whole(block)
+    path = tmp_path / "config.yaml"
+    if "features" in fragment:
+        path.write_text(yaml.safe_dump(fragment))
+        FeaturesFile.read([str(path)])
+    elif "test" in fragment.get("data", {}):
+        path.write_text(yaml.safe_dump({"probe": {}, "model": {"num_classes": 2}, **fragment}))
+        ProbeFile.read(str(path))
+    else:
+        study = {"name": "s", "cats": {"cat1": {"members": 1, "steps": 1}}, **fragment.get("study", {})}
+        data = {"batch_size": 1, **({"train": "train.beton"} if "data" not in fragment else fragment["data"])}
+        sections = {"model": {"num_classes": 2}, **fragment, "study": study, "data": data}
+        path.write_text(yaml.safe_dump(sections))
+        StudyFile.read([str(path)])
+
+
+def whole(block: Block) -> dict:
+    """A fragment below the sections that its indentation leaves out."""
+    depth = (len(block.text) - len(block.text.lstrip())) // 2
+    content = yaml.safe_load(textwrap.dedent(block.text))
+    for section in ("study", "cats")[:depth][::-1]:
+        content = {section: content}
+    return content
