@@ -1,8 +1,8 @@
 """Every block of the documentation does what it says.
 
 Commands of timecat run in order, on a small copy of what a reader has after `make demo` (`support/documented.py`), in a
-terminal of 80 columns. One that is marked to need something (`support/blocks.py`) must be refused for the lack of it, in
-a line. Other programs are not started; what they name must be there (`support/programs.py`).
+terminal of 80 columns. One that is marked to need something (`support/blocks.py`) must be refused for the lack of it.
+Of other programs what they name must be there (`support/programs.py`).
 """
 
 import re
@@ -31,13 +31,14 @@ GIVEN = {  # what a page's Python takes from the reader's own
     "labels": 5 * [0] + 5 * [1],
     "images": torch.zeros(1, 3, 64, 64),
 }
-COMES_OUT = {  # what the comments of a page's Python say, by the number of its block; the networks are half as wide here
-    ("README.md", 0): "features.features.shape == (50, 640 / 2) and len(features.files) == len(features.labels) == 50",
+WIDTH = 640 // 2  # of cat5's features; networks are half as wide here
+COMES_OUT = {  # what the comments of a page's Python say, by the number of its block
+    ("README.md", 0): "features.features.shape == (50, WIDTH) and len(features.files) == len(features.labels) == 50",
     (
         "docs/inference.md",
         0,
-    ): "cat.num_features == 640 / 2 and image.shape == (3, 28, 28) and features.shape == (1, 640 / 2)"
-    " and cat.classes[best] in map(str, range(10)) and found.features.shape == (50, 640 / 2)",
+    ): "cat.num_features == WIDTH and image.shape == (3, 28, 28) and features.shape == (1, WIDTH)"
+    " and cat.classes[best] in map(str, range(10)) and found.features.shape == (50, WIDTH)",
     ("docs/inference.md", 1): "set(model.predict(files)) == {0, 1}",
     ("docs/inference.md", 2): "features.shape == (1, 3 * 256)",
 }
@@ -49,13 +50,13 @@ def pages_with(language: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory):
-    """Commands that have run, in the working directory of a reader who has followed `make demo` and docs/features.md."""
+    """What has run, in the working directory of a reader who has followed `make demo` and docs/features.md."""
     with pytest.MonkeyPatch.context() as patch:
         prepare(tmp_path_factory.mktemp("clone"), patch)
-        demo: Pipe = (("timecat", "run", "--config", "configs/demo.yaml"),)
-        assert not fault(demo)
+        ran: set[Pipe] = set()
+        assert not fault((("timecat", "run", "--config", "configs/demo.yaml"),), ran)
         exec(BLOCKS["docs/features.md"][0].text, {})
-        yield {demo}
+        yield ran
 
 
 def test_languages_and_marks():
@@ -72,31 +73,33 @@ def test_commands(page, ran):
     faults = []
     for command in (command for block in BLOCKS[page] for command in block.commands):
         for pipe in command.pipes:
-            found = None if pipe in ran else fault(pipe, command.needs, command.output)
+            found = fault(pipe, ran, command.needs, command.output)
             faults += [f"{command.where}: {shlex.join(pipe[0])}: {found}"] if found else []
-            ran.add(pipe)
     assert not faults, "\n".join(faults)
 
 
-def fault(pipe: Pipe, needs: str | None = None, output: str = "") -> str | None:
-    """Run a command as far as it can be; what is wrong with it."""
+def fault(pipe: Pipe, ran: set[Pipe], needs: str | None = None, output: str = "") -> str | None:
+    """Run a command as far as it can be, if it has not been; what is wrong with it."""
     try:
         words = command_of_timecat(pipe[0])
     except AssertionError as error:
         return str(error)
-    if words is None:
+    if words is None or (tuple(words), *pipe[1:]) in ran:
         return None
+    ran.add((tuple(words), *pipe[1:]))
     if words[0] == "launch":
         words = [*dict.fromkeys((*words, "--dry-run"))]  # where there is a cluster, it gets no jobs
     elif needs:
         status, _, said = in_a_pipe(words)
-        return None if status == 2 and re.search(LACKING, said) else f"is marked {needs}, ended with {status}: {said}"
+        lacks = status == 2 and re.search(LACKING, said)
+        return None if lacks else f"is marked to need {needs}, but ended with {status}: {said}"
     if words[0] == "run":
-        finish_members(words[-1])
+        finish_members(next(word for word in words if word.endswith(".yaml")))
     if len(pipe) == 1 and not output:
         status, lines = on_a_terminal(words)
-        wide = [line for line in lines if len(line) > COLUMNS]
-        return f"ended with {status}" + "\n".join(lines).rstrip() if status else "; ".join(wide) or None
+        if status:
+            return "\n".join([f"ended with {status}:", *filter(None, lines)])
+        return "; ".join(f"wider than a terminal: {line}" for line in lines if len(line) > COLUMNS) or None
     status, said, complaint = in_a_pipe(words)
     for following in pipe[1:]:
         said = subprocess.run(following, input=said, text=True, capture_output=True, check=True).stdout
@@ -106,7 +109,7 @@ def fault(pipe: Pipe, needs: str | None = None, output: str = "") -> str | None:
 
 
 def told(output: str) -> list[str]:
-    """What a page can show of an output: its words or, of versions, what has one."""
+    """What a page can show of an output: its words; where a machine is told of, what has a version."""
     named = re.findall(r"([\w-]+)\s+\d+\.\d+[\w.]*(?=[,; \n])", output)
     return sorted({*named} - OF_THE_MACHINE) if "kernel" in output else output.split()
 
@@ -116,7 +119,7 @@ def test_python(page, ran):
     names = dict(GIVEN)
     for number, block in enumerate(block for block in BLOCKS[page] if block.language == "python"):
         exec(compile(block.text, block.where, "exec"), names)
-        assert eval(COMES_OUT.get((page, number), "True"), names), block.where
+        assert eval(COMES_OUT.get((page, number), "True"), {**names, "WIDTH": WIDTH}), block.where
 
 
 @pytest.mark.parametrize("block", [block for found in BLOCKS.values() for block in found if block.language == "yaml"])
@@ -131,7 +134,7 @@ def test_configs(block, tmp_path):
         ProbeFile.read(str(path))
     else:
         study = {"name": "s", "cats": {"cat1": {"members": 1, "steps": 1}}, **fragment.get("study", {})}
-        data = {"batch_size": 1, **({"train": "train.beton"} if "data" not in fragment else fragment["data"])}
+        data = {"batch_size": 1, **fragment.get("data", {"train": "train.beton"})}
         sections = {"model": {"num_classes": 2}, **fragment, "study": study, "data": data}
         path.write_text(yaml.safe_dump(sections))
         StudyFile.read([str(path)])

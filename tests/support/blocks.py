@@ -4,6 +4,8 @@ A comment before the fence marks a block; neither a forge nor mkdocs shows it:
 
     <!-- needs: ImageNet -->                              all commands of the block
     <!-- needs: ImageNet for fit, write; a cluster -->    those with one of these words; of several needs the first
+
+`timecat launch` is tried as a dry run, whatever it needs.
 """
 
 import re

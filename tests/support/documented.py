@@ -1,8 +1,8 @@
 """A directory in which the documentation's commands run in seconds, in place of a clone after `make demo`.
 
-There lie configs/ with fewer repetitions, images and epochs and narrower networks (SHORTER), a few images of Fashion-MNIST, small folders of
-images, and members with random weights where others have trained for minutes. Names, cats and steps are those of the
-documentation, so that every command finds what it names.
+There lie configs/ with fewer repetitions, images and epochs and narrower networks (SHORTER), a few images of
+Fashion-MNIST, small folders of images, and members with random weights where others have trained for minutes. Names,
+cats and steps are those of the documentation, so that every command finds what it names.
 """
 
 import gzip
@@ -19,6 +19,7 @@ from sklearn.datasets import load_digits
 from tests.support.blocks import ROOT
 from tests.support.terminal import COLUMNS
 from timecat.data.sources import open_source, spurious
+from timecat.heads import few_shot
 from timecat.networks.resnet import resnet
 
 IMAGES = {"train": 2000, "t10k": 500}  # of Fashion-MNIST
@@ -63,6 +64,7 @@ def prepare(folder: Path, patch: pytest.MonkeyPatch) -> None:
     _write_images(folder)
     _write_weights(folder)
     patch.setattr(open_source, "FASHION_MNIST", folder / "fashion-mnist")
+    patch.setattr(few_shot, "DRAWS", 1)
     patch.setattr(spurious, "PRETRAINING", 100)  # of each garment; the rest of the 200 is the target's
     for name in [name for name in os.environ if name.startswith(OF_THE_MACHINE)]:
         patch.delenv(name)
@@ -103,9 +105,5 @@ def _as_image(digit: np.ndarray) -> Image.Image:
 def _write_weights(folder: Path) -> None:
     """Files of state dicts of others, of smaller networks than these have."""
     (folder / "checkpoints_80k").mkdir()
-    for name in (
-        "resnet50-torchvision.pth",
-        "checkpoints_80k/checkpoint_run0.pth",
-        "checkpoints_80k/checkpoint_run1.pth",
-    ):
-        torch.save(resnet(50, 8, 10).state_dict(), folder / name)
+    for name in ("resnet50-torchvision", "checkpoints_80k/checkpoint_run0", "checkpoints_80k/checkpoint_run1"):
+        torch.save(resnet(50, 8, 10).state_dict(), folder / f"{name}.pth")

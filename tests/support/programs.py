@@ -1,4 +1,4 @@
-"""What the documentation names of other programs is there; they are not started, but for what they print of themselves."""
+"""Other programs of the documentation: what they name is there. None does its work; some tell of themselves."""
 
 import os
 import re
@@ -56,9 +56,7 @@ def command_of_timecat(words: tuple[str, ...]) -> list[str] | None:
             image = max(k for k, word in enumerate(rest) if word in ("timecat", "timecat.sif"))
             return rest[image + 1 :]
         case _:
-            assert words[0] in NOTHING_TO_CHECK, (
-                f"what of {words[0]} can be checked? Say so in tests/support/programs.py"
-            )
+            assert words[0] in NOTHING_TO_CHECK, f"what of {words[0]} can be checked? Say so here"
     return None
 
 
