@@ -21,6 +21,7 @@ from tests.support.terminal import COLUMNS
 from timecat.data.sources import open_source, spurious
 from timecat.heads import few_shot
 from timecat.networks.resnet import resnet
+from timecat.report.compare import pictures
 
 IMAGES = {"train": 2000, "t10k": 500}  # of Fashion-MNIST
 HALF_AS_WIDE = {"\n  width: 16": "\n  width: 8", "{width: 32}": "{width: 16}"}
@@ -65,6 +66,8 @@ def prepare(folder: Path, patch: pytest.MonkeyPatch) -> None:
     _write_weights(folder)
     patch.setattr(open_source, "FASHION_MNIST", folder / "fashion-mnist")
     patch.setattr(few_shot, "DRAWS", 1)
+    for name in ("confusion_picture", "classes_picture"):  # dozens, a fifth of a second each
+        patch.setattr(pictures, name, lambda *_: (folder / "shoe.png").read_bytes())
     patch.setattr(spurious, "PRETRAINING", 100)  # of each garment; the rest of the 200 is the target's
     for name in [name for name in os.environ if name.startswith(OF_THE_MACHINE)]:
         patch.delenv(name)
