@@ -44,8 +44,10 @@ COMES_OUT = {  # what the comments of a page's Python say, by the number of its 
 }
 
 
-def pages_with(language: str) -> list[str]:
-    return [page for page, found in BLOCKS.items() if any(block.language == language for block in found)]
+def of(language: str) -> list:
+    """The blocks of a language, each by its page and line."""
+    found = (block for page in PAGES for block in BLOCKS[page] if block.language == language)
+    return [pytest.param(block, id=block.where) for block in found]
 
 
 @pytest.fixture(scope="module")
@@ -68,13 +70,13 @@ def test_languages_and_marks():
         assert marked <= there, f"{block.where}: no command has {marked - there}"
 
 
-@pytest.mark.parametrize("page", pages_with("console"))
-def test_commands(page, ran):
+@pytest.mark.parametrize("block", of("console"))
+def test_commands(block, ran):
     faults = []
-    for command in (command for block in BLOCKS[page] for command in block.commands):
+    for command in block.commands:
         for pipe in command.pipes:
             found = fault(pipe, ran, command.needs, command.output)
-            faults += [f"{command.where}: {shlex.join(pipe[0])}: {found}"] if found else []
+            faults += [f"{shlex.join(pipe[0])}: {found}"] if found else []
     assert not faults, "\n".join(faults)
 
 
@@ -114,7 +116,7 @@ def told(output: str) -> list[str]:
     return sorted({*named} - OF_THE_MACHINE) if "kernel" in output else output.split()
 
 
-@pytest.mark.parametrize("page", pages_with("python"))
+@pytest.mark.parametrize("page", [page for page, found in BLOCKS.items() if "python" in {b.language for b in found}])
 def test_python(page, ran):
     names = dict(GIVEN)
     for number, block in enumerate(block for block in BLOCKS[page] if block.language == "python"):
@@ -122,7 +124,7 @@ def test_python(page, ran):
         assert eval(COMES_OUT.get((page, number), "True"), {**names, "WIDTH": WIDTH}), block.where
 
 
-@pytest.mark.parametrize("block", [block for found in BLOCKS.values() for block in found if block.language == "yaml"])
+@pytest.mark.parametrize("block", of("yaml"))
 def test_configs(block, tmp_path):
     fragment = whole(block)
     path = tmp_path / "config.yaml"

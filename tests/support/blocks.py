@@ -35,7 +35,6 @@ class Command:
     """
 
     pipes: tuple[Pipe, ...]
-    where: str
     needs: str | None
     output: str = ""
 
@@ -70,7 +69,7 @@ class Block:
             pipes = tuple(tuple(tuple(shlex.split(command)) for command in pipe) for pipe in joined)
             words = {word for pipe in pipes for command in pipe for word in command}
             need = next((need for need, marked in self.marks.items() if not marked or words & set(marked)), None)
-            found.append(Command(pipes, self.where, need))
+            found.append(Command(pipes, need))
         return found
 
 
