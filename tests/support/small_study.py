@@ -8,7 +8,7 @@ import yaml
 
 from timecat import files
 from timecat.members.checkpoint import save_snapshot
-from timecat.networks.resnet import resnet
+from timecat.networks.resnet import Stem, resnet
 from timecat.study.directory import write_record
 from timecat.study.study import Study
 
@@ -67,7 +67,7 @@ def write_probe(
     )
 
 
-def finish_members(config: str) -> None:
+def finish_members(config: str, stem: Stem = "small") -> None:
     """Give every member that a study still lacks random weights, as if it had been trained."""
     study = Study.read([config])
     for plan in study.members:
@@ -76,7 +76,7 @@ def finish_members(config: str) -> None:
         if directory.done.exists():
             continue
         for step in plan.snapshots:
-            network = resnet(plan.model.depth, plan.model.width, plan.model.num_classes, plan.model.stem)
+            network = resnet(plan.model.depth, plan.model.width, plan.model.num_classes, stem)
             save_snapshot(directory.snapshot(step), network.state_dict())
             hashes[str(step)] = files.sha256(directory.snapshot(step))
         write_record(directory.done, {"step": plan.steps, "snapshots": hashes})

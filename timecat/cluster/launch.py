@@ -43,7 +43,7 @@ def launch(study: Study, forwarded: list[str], given: dict[str, Any], arguments:
         members = _arrays(study, missing, options, given)
         for name, text in filled_in(study, forwarded, options, members, missing.probes).items():
             print(f"# ---- {name}\n{text}", end="")
-        print(f"# {batch} for each member")
+        print(f"# ---- a member: {batch}")
         for array in members:
             limit = f" --time={as_time(array.minutes)}" if array.minutes else ""
             print(f"# sbatch --array={array.numbers}{limit} member.sbatch")
