@@ -56,7 +56,7 @@ def test_the_trainer_section_has_lightning_s_keys():
 
 
 COMMANDS = {
-    "run": ["--cats", "--study.", "--probe.memory_gb"],
+    "run": ["--cats", "--study.", "repetitions", "memory_gb"],
     "plan": ["--images-per-sec", "--nodes", "--devices", "--cats", "--model."],
     "status": ["--cats", "--study."],
     "launch": ["--dry-run", "--nodes", "--devices", "--cats", "sbatch"],
