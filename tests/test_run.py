@@ -91,8 +91,44 @@ def test_the_results_follow_from_the_stored_features(config):
 def test_a_finished_study_is_left_as_it_is(config, capsys):
     before = contents(config.parent / "runs")
     assert main(["run", "--config", str(config)]) == 0
-    assert "nothing to train" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "nothing to train" in told
+    assert told.splitlines()[-1] == f"next: timecat features {config.parent}/runs/s:cat2 IMAGES OUT"
     assert contents(config.parent / "runs") == before
+
+
+def test_the_last_line_names_the_next_command(config, tmp_path, capsys):
+    def last(*arguments: str) -> str:
+        assert main([*arguments, f"--config={copy}"]) == 0
+        return capsys.readouterr().out.splitlines()[-1]
+
+    copy = tmp_path / "study.yaml"
+    copy.write_text(config.read_text().replace("root: " + str(config.parent / "runs"), f"root: {tmp_path / 'runs'}"))
+    shutil.copytree(config.parent / "runs", tmp_path / "runs")
+    (tmp_path / "runs/s/report.json").unlink()
+    assert last("status") == f"next: timecat report --config={copy}"
+    (tmp_path / "runs/s/probe/digits/results.json").unlink()
+    assert last("status") == last("fit") == f"next: timecat probe --config={copy}"
+    (tmp_path / "runs/s/member_0_20/done.json").unlink()
+    assert last("plan") == f"next: timecat run --config={copy}"
+
+
+def test_status_is_watched_until_the_study_is_finished(config, monkeypatch, capsys):
+    from timecat.report import watch
+
+    report, waited = config.parent / "runs/s/report.md", []
+    text = report.read_text()
+    report.unlink()
+
+    def sleep(seconds: float) -> None:
+        waited.append(seconds)
+        report.write_text(text)
+
+    monkeypatch.setattr(watch.time, "sleep", sleep)
+    assert main(["status", str(config), "--watch"]) == 0
+    told = capsys.readouterr().out
+    assert waited == [watch.EVERY] and told.count("6 of 6 members finished") == 2
+    assert told.index("report: missing") < told.index(f"report: {report}")
 
 
 @pytest.mark.parametrize("where", ["features", "heads"])

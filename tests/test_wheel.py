@@ -7,8 +7,11 @@ import sys
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 from setuptools import find_packages
+from sklearn.datasets import load_digits
 
 ROOT = Path(__file__).parents[1]
 SOURCES = ("timecat", "configs", "launch", "pyproject.toml", "setup.py", "README.md", "LICENSE")
@@ -57,3 +60,17 @@ def test_commands_work_from_an_empty_directory(installed, tmp_path):
     assert f"--config={own}/configs/cat5.yaml" in scripts and "# ---- member.sbatch" in scripts
     timecat("write", "digits", "data/digits")
     assert sorted(path.name for path in files(tmp_path) if path.suffix == ".beton") == ["test.beton", "train.beton"]
+
+    images = load_digits().images
+    for start, name in enumerate(("few", "many")):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for place, pixels in enumerate(images[start::10][:16]):
+            image = Image.fromarray(np.uint8(15 * pixels)).convert("RGB").resize((24, 24))
+            image.save(tmp_path / "photos" / name / f"{place}.png")
+    told = timecat("init", "photos", "--images", "80")
+    assert "next: timecat plan --config configs/photos.yaml" in told
+    jobs = timecat("launch", "--config", "configs/photos.yaml", "--dry-run")
+    assert "would submit  probe photos, after 5 members" in jobs
+    told = timecat("run", "configs/photos.yaml")
+    assert "next: timecat features runs/photos:" in told
+    assert "linear probes on frozen features" in timecat("report", "configs/photos.yaml")

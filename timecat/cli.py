@@ -171,6 +171,7 @@ def _on_study(command: str, configs: list[str], overrides: dict[str, Any], other
     study = Study.read(configs, overrides, only)
     forwarded = as_arguments(configs, overrides) + ([f"--cats={','.join(only)}"] if only is not None else [])
     absent = member = data = None
+    one = False
     if command in ("plan", "run", "fit", "probe", "launch"):
         from timecat.cluster.array_task import numbered_data_set, numbered_member
         from timecat.report.check import check
@@ -185,8 +186,10 @@ def _on_study(command: str, configs: list[str], overrides: dict[str, Any], other
         with stop_on_signal() as stop:  # before the imports, which take seconds
             from timecat.members.fit import fit
 
-            return fit(study, forwarded, stop, member=member, slots=options["slots"], serving=options["serve"])
-    if command == "plan":
+            ended = fit(study, forwarded, stop, member=member, slots=options["slots"], serving=options["serve"])
+        if ended or one:
+            return ended
+    elif command == "plan":
         from timecat.report.plan import plan
 
         plan(study, **options)
@@ -199,15 +202,21 @@ def _on_study(command: str, configs: list[str], overrides: dict[str, Any], other
 
         return launch(study, forwarded, options, others)
     elif command == "status":
-        from timecat.report.status import status
+        if options["watch"]:
+            from timecat.report.watch import watch
 
-        status(study)
+            watch(study)
+        else:
+            from timecat.report.status import status
+
+            status(study)
     elif command == "report":
         by, protocol = options["by"], options["protocol"]
         if by:
             from timecat.report.breakdown_report import report_by
 
             report_by(study, protocol, by)
+            return 0
         else:
             from timecat.report.report import report
 
@@ -215,8 +224,25 @@ def _on_study(command: str, configs: list[str], overrides: dict[str, Any], other
     elif command == "probe":
         from timecat.cluster.stop import until_stopped
 
-        return until_stopped(lambda stop: _probe(study, options["protocol"], data, stop))
-    elif command in ("knn", "few-shot"):
+        ended = until_stopped(lambda stop: _probe(study, options["protocol"], data, stop))
+        if ended or data is not None:
+            return ended
+    elif command == "run":
+        from timecat.run import run
+
+        if ended := run(study, forwarded):
+            return ended
+    else:
+        _beside_the_probes(command, study, options)
+        return 0
+    from timecat.report.next_step import say_next_step
+
+    say_next_step(study, forwarded, options.get("protocol", "heldout"))
+    return 0
+
+
+def _beside_the_probes(command: str, study: "Study", options: dict[str, Any]) -> None:
+    if command in ("knn", "few-shot"):
         from timecat.commands.other_classifiers import by_other_classifiers
 
         by_other_classifiers(command, study, options)
@@ -224,15 +250,10 @@ def _on_study(command: str, configs: list[str], overrides: dict[str, Any], other
         from timecat.bottleneck.saturation import saturation
 
         saturation(study, **options)
-    elif command == "bottleneck select":
+    else:
         from timecat.bottleneck.select import select
 
         select(study, **options)
-    else:
-        from timecat.run import run
-
-        return run(study, forwarded)
-    return 0
 
 
 def _probe(study: "Study", protocol: "Protocol", data: str | None, stop: "Stop") -> None:

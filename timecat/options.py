@@ -167,6 +167,8 @@ def parser_of(command: str) -> argparse.ArgumentParser:
         add("--draws", type=positive, metavar="D", help="of the images, at each number (5)")
     if command == "probe":
         add("--data", metavar="NAME", help="one data set, by its config's name (SLURM_ARRAY_TASK_ID's, else all)")
+    if command == "status":
+        add("--watch", action="store_true", help="again and again, until all is finished")
     if command == "report":
         add(
             "--by",

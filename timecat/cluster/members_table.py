@@ -12,6 +12,7 @@ from timecat.process import is_first_rank
 from timecat.study.plan import MemberPlan
 from timecat.study.progress import member_state
 from timecat.study.study import Study
+from timecat.study.time_left import time_left
 from timecat.terminal import can_redraw, console, duration, say, tables
 
 LEFT = ("directory", "state", "SLURM")  # columns of text
@@ -32,6 +33,8 @@ def members_table(
     finished = [plan.index for plan, state in by_time if state.state == "finished"]
     share = sum(state.step for _, state in states) / max(1, study.steps)
     title = f"{study.name}: {len(finished)} of {len(study.members)} members finished, {share:.0%} of the steps"
+    if left := time_left(study, states):
+        title += f", {duration(left)} to go"
     header = ["member", "directory", "state", "step", "images/s", "loss", "ETA", *(["SLURM"] if tasks else [])]
     rows = []
     for plan, state in states:

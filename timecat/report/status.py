@@ -1,5 +1,7 @@
 """`timecat status`: what of a study is finished, running, stopped or missing, from disk and, where it is, SLURM."""
 
+from collections.abc import Callable
+
 from timecat.cluster import slurm
 from timecat.cluster.members_table import LEFT, members_table
 from timecat.study.progress import is_finished
@@ -11,11 +13,16 @@ from timecat.terminal import print_table, say
 LAST_LINES = 3
 
 
-def status(study: Study) -> None:
-    """Print a row per member, then the probes, what was tuned, the report, and why SLURM's tasks failed."""
+def status(study: Study, clear: Callable[[], None] = lambda: None) -> None:
+    """Print a row per member, then the probes, what was tuned, the report, and why SLURM's tasks failed.
+
+    Args:
+        clear: called before the first line, once all is known.
+    """
     tasks = slurm.tasks(study.directory)
     unfinished = {plan.index for plan in study.members if not is_finished(study, plan)}
     of_members = {number: task for (stage, number), task in tasks.items() if stage == "member" and number in unfinished}
+    clear()
     if study.members:
         print_table(*members_table(study, tasks=of_members), left=LEFT)
     else:
@@ -34,7 +41,7 @@ def status(study: Study) -> None:
         say(f"tuned {name}: {len(of_these)} of {study.repetitions} repetitions")
     report = study.directory.report("heldout", ".md")
     state = "missing" if not report.exists() else str(report) if is_reported(study) else f"{report} is of other results"
-    hint = "" if state == str(report) else f"; timecat report writes it{_slurm_says(tasks, 'report', 0, True)}"
+    hint = "" if state == str(report) else _slurm_says(tasks, "report", 0, True)
     say(f"report: {state}{hint}")
     for key, log in logs.items():
         task = tasks.get(key)
