@@ -84,7 +84,7 @@ def _dispatch(arguments: list[str]) -> int:
         from timecat.inference.export_command import main as export
 
         return export(rest)
-    if command == "predict" and _names_a_cat(rest):
+    if command == "predict" and not _gives_a_config(rest):
         from timecat.inference.predict_command import main as predict
 
         return predict(rest)
@@ -137,9 +137,10 @@ def _dispatch(arguments: list[str]) -> int:
     return _on_study(command, configs, overrides, others)
 
 
-def _names_a_cat(arguments: list[str]) -> bool:
-    """Whether it is a cat that is to predict, such as runs/demo:cat5, and no config of Lightning's."""
-    return bool(arguments) and not arguments[0].startswith("-") and not arguments[0].endswith((".yaml", ".yml"))
+def _gives_a_config(arguments: list[str]) -> bool:
+    """Whether a config names the network, as Lightning's predict has it, and no cat, such as runs/demo:cat5."""
+    named = any(argument.partition("=")[0] in ("--config", "-c") for argument in arguments)
+    return named or bool(arguments) and arguments[0].endswith((".yaml", ".yml"))
 
 
 def _bottleneck(arguments: list[str]) -> tuple[str, list[str]]:

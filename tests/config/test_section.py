@@ -73,6 +73,10 @@ COMMANDS = {
     "bottleneck counterexample": ["--weights", "--seeds"],
     "bottleneck saturation": ["--data", "--cats"],
     "bottleneck select": ["--data", "--members"],
+    "init": ["--probe", "--hours"],
+    "features": ["--skip-broken", "--storage"],
+    "predict": ["--top", "--out"],
+    "export": ["--format"],
     "write": ["--max-side", "--storage", "--groups"],
 }
 

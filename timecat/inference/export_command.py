@@ -28,7 +28,7 @@ budget, seeds, scores with intervals) and, by --format, some of
 
 def main(argv: Sequence[str]) -> int:
     """The command `timecat export`; its exit status. Raises UserError on bad input, SystemExit(2) on bad options."""
-    example = "runs/demo:cat5 exported/ --data digits --format safetensors,onnx"
+    example = "runs/demo:cat5 exported/ --data digits --format onnx"
     parser = parser_of("export", _DESCRIPTION, example)
     add = parser.add_argument
     add("cat", metavar="CAT", help="what is exported, see above")
