@@ -19,6 +19,7 @@ test: lint ## run the tests
 	@.venv/bin/python -m pytest -n $$(nproc) --maxprocesses 8 --dist worksteal
 
 bench: setup ## measure loader, training step and heads against their rivals on this machine, in 10 minutes
+	@.venv/bin/timecat write fashion-mnist data/fashion-mnist
 	@.venv/bin/python -m benchmarks.loader
 	@.venv/bin/python -m benchmarks.step
 	@.venv/bin/python -m benchmarks.probe

@@ -140,7 +140,7 @@ def _dispatch(arguments: list[str]) -> int:
 def _gives_a_config(arguments: list[str]) -> bool:
     """Whether a config names the network, as Lightning's predict has it, and no cat, such as runs/demo:cat5."""
     named = any(argument.partition("=")[0] in ("--config", "-c") for argument in arguments)
-    return named or bool(arguments) and arguments[0].endswith((".yaml", ".yml"))
+    return named or (bool(arguments) and arguments[0].endswith((".yaml", ".yml")))
 
 
 def _bottleneck(arguments: list[str]) -> tuple[str, list[str]]:

@@ -215,7 +215,8 @@ def sections_of(command: str) -> list[KeysOfSection]:
     """What a config of the command can hold."""
     first, last = ("tune", ()) if command == "tune" else ("study", ("probe",))
     features = () if command in ("tune", "launch", "fit") else ("features",)
-    return [each for each in sections() if each.name in (first, "model", "data", "trainer", *last, *features)]
+    taken = [each for each in sections() if each.name in (first, "model", "data", "trainer", *last, *features)]
+    return sorted(taken, key=lambda each: each.name != first)
 
 
 def _names_of(command: str, of_command: list[KeysOfSection]) -> str:

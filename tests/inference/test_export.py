@@ -1,6 +1,7 @@
 """A cat outside of timecat gives what it gives inside: safetensors, torch.export's program, ONNX."""
 
 import json
+import shutil
 
 import numpy as np
 import onnxruntime
@@ -101,3 +102,17 @@ def test_torch_hub_finds_it(exported, cat, images):
 
     loaded = torch.hub.load(str(Path(__file__).parents[2]), "cat", source="local", study=str(exported), verbose=False)
     torch.testing.assert_close(loaded(images), cat(images), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("name", ["member_1.safetensors", "head.safetensors"])
+def test_a_flipped_byte_of_exported_weights_is_told(exported, tmp_path, name):
+    copy = tmp_path / "copy"
+    shutil.copytree(exported, copy)
+    content = bytearray((copy / name).read_bytes())
+    content[-5] ^= 1
+    (copy / name).write_bytes(content)
+    with pytest.raises(timecat.UserError, match=f"{name}: is damaged, or another file than was exported"):
+        timecat.load(copy)
+    (copy / name).unlink()
+    with pytest.raises(timecat.UserError, match=f"{name}: no such file"):
+        timecat.load(copy)

@@ -39,13 +39,13 @@ class KeysOfSection:
 
 
 _SECTIONS: tuple[tuple[str, type, str], ...] = (
-    ("tune", TuneConfig, "what is trained further; --study.… reaches the study that it names"),
     ("study", StudyConfig, "the cats"),
     ("model", MemberConfig, "the members' network and optimiser"),
     ("data", DataConfig, "the members' images; root, workers and eval_batch_size reach the probes too"),
     ("trainer", TrainerConfig, "Lightning's, reaches members and probes; beside these: " + ", ".join(PASSED_ON)),
     ("probe", ProbeConfig, "reaches every probe"),
     ("features", FeaturesConfig, "features from elsewhere, instead of study"),
+    ("tune", TuneConfig, "what is trained further; --study.… reaches the study that it names"),
 )
 _NOT_OPTIONS = ("cats", "other")  # fields that are sections of their own
 

@@ -30,6 +30,7 @@ class Config(TypedDict):
 
     Keys:
         data: the probe whose head it is; None without one.
+        sha256: of each file that was exported, by its name.
     """
 
     timecat: str
@@ -41,6 +42,7 @@ class Config(TypedDict):
     num_features: int
     classes: list[str]
     preprocessing: dict[str, Any]
+    sha256: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,7 @@ def config_of(cat: FrozenCat, source: Exported, names: list[str]) -> Config:
         "num_features": cat.num_features,
         "classes": list(cat.classes),
         "preprocessing": cast(EvalTransform, cat.transform).preprocessing.as_json(),
+        "sha256": {},
     }
 
 

@@ -56,6 +56,6 @@ def _export(options: argparse.Namespace) -> None:
     for format_ in formats:
         export(cat, out, format_)
         say(f"{out}: {', '.join(names_of(format_, len(cat.members), head))}")
-    files.write_json(out / CONFIG, config)
+    files.write_json(out / CONFIG, {**config, "sha256": {each: files.sha256(out / each) for each in names}})
     files.write_bytes(out / CARD, card.encode())
     say(f"{out}: {CONFIG}, {CARD}; to share it: {UPLOAD.format(out=out)}")

@@ -97,6 +97,11 @@ def split_name(name: str) -> tuple[str, str, int]:
 def _exported(path: Path) -> FrozenCat:
     """What `timecat export` wrote as safetensors."""
     config = read_config(path)
+    for name in [*(one["file"] for one in config["members"]), *([HEAD] if config["data"] is not None else [])]:
+        if not (path / name).is_file():
+            raise UserError(f"{path / name}: no such file; `timecat export` with --format safetensors writes it")
+        if files.sha256(path / name) != config["sha256"].get(name):
+            raise UserError(f"{path / name}: is damaged, or another file than was exported; export the cat again")
     head, transform = None, EvalTransform(Preprocessing.of_json(config["preprocessing"]))
     if config["data"] is not None:
         head = Classifier.of_state(safetensors.torch.load_file(path / HEAD))

@@ -17,8 +17,13 @@ class CatFeatures(TransformerMixin, BaseEstimator):
     Nothing is learned: the cat is frozen, and is loaded when features are asked for.
 
     Args:
-        study, cat, data, repetition: as `timecat.load` takes them.
-        device, batch_size, precision: as `timecat.features` takes them.
+        study: as `timecat.load` takes it, and the next three too.
+        cat: of the study.
+        data: see images as this probe did.
+        repetition: of the cat.
+        device: as `timecat.features` takes it, and the next two too.
+        batch_size: images at once.
+        precision: of the networks.
     """
 
     def __init__(
