@@ -1,4 +1,4 @@
-.PHONY: help setup demo lint test bench bench-gpu bench-gpu-bundle lock
+.PHONY: help setup demo lint test docs bench bench-gpu bench-gpu-bundle lock
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile
@@ -17,6 +17,10 @@ lint: setup ## look for faults without running anything: ruff, and pyright's bas
 test: lint ## run the tests
 	@bash .ci/setup.sh slurm
 	@.venv/bin/python -m pytest -n $$(nproc) --maxprocesses 8 --dist worksteal
+
+docs: setup ## build the documentation as a site in build/site; nothing is loaded from any other host
+	@NO_MKDOCS_2_WARNING=1 .venv/bin/python -m mkdocs build --strict
+	@echo "build/site; to look at it: .venv/bin/python -m http.server -d build/site"
 
 bench: setup ## measure loader, training step and heads against their rivals on this machine, in 10 minutes
 	@.venv/bin/timecat write fashion-mnist data/fashion-mnist

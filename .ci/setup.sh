@@ -180,9 +180,9 @@ if [ "${1:-}" = lock ]; then
     # pyproject.toml asks for opencv-python-headless, the same cv2 without windows.
     echo "opencv-python ; python_version < '0'" >"$work/overrides.txt"
     # One set of versions for every Python we support. The pins there are stay, unless --upgrade is given.
-    logged "resolving" "$uv" pip compile pyproject.toml --extra ffcv --group test --overrides "$work/overrides.txt" \
-        --python "$python" --universal --python-version 3.11 --fork-strategy fewest --generate-hashes \
-        --no-emit-index-url --custom-compile-command "make lock" --output-file requirements.txt "$@"
+    logged "resolving" "$uv" pip compile pyproject.toml --extra ffcv --group test --group docs \
+        --overrides "$work/overrides.txt" --python "$python" --universal --python-version 3.11 --fork-strategy fewest \
+        --generate-hashes --no-emit-index-url --custom-compile-command "make lock" --output-file requirements.txt "$@"
     say "wrote requirements.txt"
     exit
 fi
