@@ -34,7 +34,7 @@ _LINK = re.compile(r"(?<!!)\[([^\]]+)\]\(([^)\s]+)\)")
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
     """A place in the navigation for every config."""
-    pages: list[Any] = ["configs/README.md", *({name: f"{name}.md"} for name in CONFIGS)]
+    pages: list[Any] = ["configs/README.md", *({name.removeprefix("configs/"): f"{name}.md"} for name in CONFIGS)]
     config.nav = [*(config.nav or []), {"Configs": pages}]
     return config
 
@@ -114,22 +114,17 @@ def _configuration() -> str:
         "`--model.lr 0.1`; `timecat COMMAND --help SECTION` prints the same.\n"
     ]
     for section in keys.sections():
-        lines += [
-            f"\n## {section.name}\n",
-            f"{_cell(section.text)}\n",
-            "| key | type | default | |",
-            "|---|---|---|---|",
-        ]
+        lines.append(f"\n## {section.name}\n\n{_plain(section.text)}\n")
         for key in section.keys:
             kind = kinds[section.name].get(key.name.removeprefix(f"{section.name}."))
-            shown = f"`{_type(kind)}`" if kind else ""
-            default = f"`{key.default}`" if key.default else ""
-            lines.append(f"| `{key.name}` | {shown} | {default} | {_cell(key.text)} |")
+            said = [f"**`{key.name}`**", *([_plain(_type(kind))] if kind else [])]
+            said += [f"default `{key.default}`"] if key.default else []
+            lines.append(f"{', '.join(said)}\n:   {_plain(key.text)}\n")
     return "\n".join(lines) + "\n"
 
 
-def _cell(text: str) -> str:
-    """Text of help as a table shows it: of what is not code no character means anything."""
+def _plain(text: str) -> str:
+    """Text in which, but for code, no character means anything to Markdown."""
     parts = re.split(r"(`[^`]*`)", text)
     plain = [part if part.startswith("`") else re.sub(r"([|_*\[\]])", r"\\\1", part) for part in parts]
     return "".join(part if part.startswith("`") else part.replace("<", "&lt;") for part in plain)
@@ -185,20 +180,18 @@ def _fenced(text: str) -> str:
 
 
 def _api() -> str:
-    """What `timecat` exports, and Lightning's classes; mkdocstrings reads their docstrings without importing them."""
-    lines = ["# Python\n", _cell((timecat.__doc__ or "").split("\n")[0]), "\n## timecat\n"]
-    for name in timecat.__all__:
-        if not name.startswith("_"):
-            lines.append(f"### timecat.{name}\n\n::: timecat.{name}\n")
+    """What `timecat` exports, and Lightning's modules; mkdocstrings reads their docstrings without importing them."""
+    lines = ["# Python\n", _plain((timecat.__doc__ or "").split("\n")[0]), "\n## timecat\n"]
+    lines += [f"::: timecat.{name}\n" for name in sorted(timecat.__all__) if not name.startswith("_")]
     lines.append("## Lightning modules\n")
-    for module, name in _lightning():
-        lines.append(f"### {module}.{name}\n\n::: {module}.{name}\n    options:\n      members: false\n")
+    lines += [f"::: {name}\n    options: {{members: false, show_root_full_path: false}}\n" for name in _lightning()]
     return "\n".join(lines)
 
 
-def _lightning() -> Iterator[tuple[str, str]]:
-    """Module and name of every class that is Lightning's."""
+def _lightning() -> Iterator[str]:
+    """The full name of every LightningModule and LightningDataModule."""
     for path in sorted((ROOT / "timecat").rglob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.ClassDef) and any("Lightning" in ast.unparse(base) for base in node.bases):
-                yield ".".join(path.relative_to(ROOT).with_suffix("").parts), node.name
+        for node in ast.parse(path.read_text()).body:
+            bases = [ast.unparse(base) for base in node.bases] if isinstance(node, ast.ClassDef) else []
+            if isinstance(node, ast.ClassDef) and {"L.LightningModule", "L.LightningDataModule"} & {*bases}:
+                yield ".".join((*path.relative_to(ROOT).with_suffix("").parts, node.name))
