@@ -27,7 +27,7 @@ from timecat.config import keys
 ROOT = Path(__file__).parents[2]
 BESIDE = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docker/README.md")
 CONFIGS = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "configs").rglob("*.yaml"))
-BY_LIGHTNING = ("validate", "test", "predict")  # whose help has hundreds of lines
+BY_LIGHTNING = ("validate", "test")  # whose help has hundreds of lines
 _FENCED = re.compile(r"^( *```.*?^ *```)$", re.DOTALL | re.MULTILINE)
 _LINK = re.compile(r"(?<!!)\[([^\]]+)\]\(([^)\s]+)\)")
 
@@ -147,7 +147,7 @@ def _commands() -> str:
     asked = [[command] for command in COMMANDS if command not in BY_LIGHTNING]
     asked += [["bottleneck", part] for part in BOTTLENECK]
     lines = ["# Commands\n", _fenced(_said(["--help"]))]
-    for words in (*asked, ["predict", "CAT"]):
+    for words in asked:
         lines += [f"\n## timecat {' '.join(words)}\n", _fenced(_said([*words, "--help"]))]
     for command in BY_LIGHTNING:
         said = _said([command, "--help"])
