@@ -22,7 +22,8 @@ from mkdocs.structure.pages import Page
 
 import timecat
 from timecat.cli import BOTTLENECK, COMMANDS, main
-from timecat.config import keys
+from timecat.config.keys import sections
+from timecat.config.section import NUMBERS
 
 ROOT = Path(__file__).parents[2]
 BESIDE = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docker/README.md")
@@ -108,16 +109,14 @@ def _config_list() -> str:
 
 def _configuration() -> str:
     """Every section and key."""
-    kinds = {name: typing.get_type_hints(kind) for name, kind, _ in keys._SECTIONS}
     lines = [
         "# Configuration\n\nSections and keys of a config. Each key can be given on the command line too, "
         "`--model.lr 0.1`; `timecat COMMAND --help SECTION` prints the same.\n"
     ]
-    for section in keys.sections():
+    for section in sections():
         lines.append(f"\n## {section.name}\n\n{_plain(section.text)}\n")
         for key in section.keys:
-            kind = kinds[section.name].get(key.name.removeprefix(f"{section.name}."))
-            said = [f"**`{key.name}`**", *([_plain(_type(kind))] if kind else [])]
+            said = [f"**`{key.name}`**", _plain(_type(key.kind))]
             said += [f"default `{key.default}`"] if key.default else []
             lines.append(f"{', '.join(said)}\n:   {_plain(key.text)}\n")
     return "\n".join(lines) + "\n"
@@ -139,7 +138,8 @@ def _type(kind: Any) -> str:
         return " | ".join(map(_type, of))
     if origin is not None:
         return f"{origin.__name__}[{', '.join(map(_type, of))}]"
-    return "null" if kind is type(None) else getattr(kind, "__name__", str(kind))
+    name = getattr(kind, "__name__", str(kind))
+    return "null" if kind is type(None) else NUMBERS.get(name, name)
 
 
 def _commands() -> str:

@@ -1,7 +1,9 @@
 """What a config can hold, for help and documentation: its sections and their keys, from dataclasses and docstrings."""
 
 import dataclasses
+import typing
 from dataclasses import dataclass
+from typing import Any
 
 from docstring_parser import parse
 
@@ -21,11 +23,13 @@ class Key:
     Attributes:
         name: with its section's, such as model.lr.
         text: what it means.
+        kind: its type, as the dataclass has it.
         default: as it is written in YAML; empty where there is none.
     """
 
     name: str
     text: str
+    kind: Any
     default: str
 
 
@@ -58,9 +62,10 @@ def sections() -> tuple[KeysOfSection, ...]:
 def _keys(section: str, kind: type) -> tuple[Key, ...]:
     texts = {item.arg_name: " ".join((item.description or "").split()) for item in parse(kind.__doc__ or "").params}
     fields = [field for field in dataclasses.fields(kind) if field.name not in _NOT_OPTIONS]
-    keys = [Key(f"{section}.{field.name}", texts[field.name], _default(field)) for field in fields]
+    kinds = typing.get_type_hints(kind)
+    keys = [Key(f"{section}.{each.name}", texts[each.name], kinds[each.name], _default(each)) for each in fields]
     if section == "study":
-        keys.append(Key("study.cats.NAME.members", "and .steps, .model, .of, .wide, … (docs/controls.md)", ""))
+        keys.append(Key("study.cats.NAME.members", "and .steps, .model, .of, .wide, … (docs/controls.md)", int, ""))
     return tuple(keys)
 
 
