@@ -22,6 +22,7 @@ LOADS = {"src", "srcset", "data", "poster"}  # attributes whose address is fetch
 @pytest.fixture(scope="module")
 def site(tmp_path_factory) -> Path:
     """What `make docs` builds."""
+    pytest.importorskip("mkdocs")
     folder = tmp_path_factory.mktemp("site")
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)]
     built = subprocess.run(command, cwd=ROOT, env={**os.environ, "COLUMNS": "60"}, capture_output=True, text=True)
@@ -53,6 +54,7 @@ def test_api_has_the_docstrings(site):
         assert " ".join(paragraph.split()) in text_of(page)
     ids = re.findall(r'<h3 id="([\w.]+)"', page.read_text())
     assert {*ids} >= {f"timecat.{name}" for name in timecat.__all__ if name != "__version__"}
+    assert "timecat.networks.backbone.Weights" in ids
     assert "timecat.members.member.Member" in ids and "timecat.data.datamodule.ImageData" in ids
 
 

@@ -29,6 +29,7 @@ ROOT = Path(__file__).parents[2]
 BESIDE = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docker/README.md")
 CONFIGS = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "configs").rglob("*.yaml"))
 BY_LIGHTNING = ("validate", "test")  # whose help has hundreds of lines
+TYPES = ("timecat.networks.backbone.Weights", "timecat.inference.extract.Features")
 _FENCED = re.compile(r"^( *```.*?^ *```)$", re.DOTALL | re.MULTILINE)
 _LINK = re.compile(r"(?<!!)\[([^\]]+)\]\(([^)\s]+)\)")
 
@@ -183,6 +184,8 @@ def _api() -> str:
     """What `timecat` exports, and Lightning's modules; mkdocstrings reads their docstrings without importing them."""
     lines = ["# Python\n", _plain((timecat.__doc__ or "").split("\n")[0]), "\n## timecat\n"]
     lines += [f"::: timecat.{name}\n" for name in sorted(timecat.__all__) if not name.startswith("_")]
+    lines.append("## What they take and give\n")
+    lines += [f"::: {name}\n    options: {{show_root_full_path: false}}\n" for name in TYPES]
     lines.append("## Lightning modules\n")
     lines += [f"::: {name}\n    options: {{members: false, show_root_full_path: false}}\n" for name in _lightning()]
     return "\n".join(lines)
