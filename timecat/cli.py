@@ -211,17 +211,15 @@ def _on_study(command: str, configs: list[str], overrides: dict[str, Any], other
             from timecat.report.status import status
 
             status(study)
+    elif command == "report" and options["by"]:
+        from timecat.report.breakdown_report import report_by
+
+        report_by(study, options["protocol"], options["by"])
+        return 0
     elif command == "report":
-        by, protocol = options["by"], options["protocol"]
-        if by:
-            from timecat.report.breakdown_report import report_by
+        from timecat.report.report import report
 
-            report_by(study, protocol, by)
-            return 0
-        else:
-            from timecat.report.report import report
-
-            report(study, protocol)
+        report(study, options["protocol"])
     elif command == "probe":
         from timecat.cluster.stop import until_stopped
 
