@@ -115,7 +115,7 @@ def fault(pipe: Pipe, ran: set[Pipe], needs: str | None = None, output: str = ""
 
 def told(output: str) -> list[str]:
     """What a page can show of an output: its words; where a machine is told of, what has a version."""
-    named = re.findall(r"([\w-]+)\s+\d+\.\d+[\w.]*(?=[,; \n])", output)
+    named = re.findall(r"([\w-]+)\s+\d+\.\d+\.\d+[\w.]*(?=[,; \n])", output)
     return sorted({*named} - OF_THE_MACHINE) if "kernel" in output else output.split()
 
 
