@@ -9,6 +9,7 @@ import sys
 import weakref
 from pathlib import Path
 
+import hypothesis
 import numpy as np
 import pytest
 from PIL import Image
@@ -17,7 +18,12 @@ from timecat.data.write.write import write
 
 
 def pytest_configure() -> None:
-    """A script's background job ignores Ctrl-C, and so would every process that a test starts and then stops by it."""
+    """The same inputs of hypothesis each time, on every machine; and Ctrl-C for the processes that tests start.
+
+    A script's background job ignores Ctrl-C, and so would every process that a test starts and then stops by it.
+    """
+    hypothesis.settings.register_profile("same", derandomize=True, database=None, deadline=None)
+    hypothesis.settings.load_profile("same")
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
