@@ -11,7 +11,7 @@ from sklearn.neighbors import KNeighborsClassifier
 import timecat.heads.knn
 import timecat.heads.neighbours
 from tests.support.digit_arrays import digit_arrays, write_arrays
-from tests.support.small_study import ONE_CYCLE, finish_members, write_probe, write_study
+from tests.support.small_study import ONE_CYCLE, finish_members, rewrite, write_probe, write_study
 from timecat.cli import main
 from timecat.data.split import stratified_split
 from timecat.extraction.matrix import FeatureMatrix
@@ -186,9 +186,7 @@ def test_both_commands_on_a_study(tmp_path, digits, capsys):
     report = json.loads((folder / "report.json").read_text())
     assert report["knn"]["digits"]["cats"]["cat1"]["values"] == [entry["acc1"] for entry in found["cat1"].values()]
     done = folder / "member_0_8/done.json"
-    other = json.loads(done.read_text())
-    other["snapshots"]["8"] = "0" * 64  # another training: what was found is not of it
-    done.write_text(json.dumps(other))
+    rewrite(done, snapshots={"8": "0" * 64})  # another training: what was found is not of it
     assert main(["report", config]) == 0
     report = json.loads((folder / "report.json").read_text())
     assert len(report["knn"]["digits"]["cats"]["cat1"]["values"]) == 1

@@ -11,7 +11,7 @@ import yaml
 from torch import nn
 
 import timecat.heads.passes
-from tests.support.small_study import SCHEDULE_FREE, change, write_probe, write_study
+from tests.support.small_study import SCHEDULE_FREE, change, rewrite, write_probe, write_study
 from timecat.cli import main
 from timecat.heads.sgd import Heads
 
@@ -88,9 +88,9 @@ def test_results_of_an_earlier_version_are_not_the_papers(tmp_path, steps):
     for protocol, again in (("paper", 28 * 3), ("heldout", 0)):
         assert main(["probe", str(config), "--protocol", protocol]) == 0
         path = tmp_path / f"runs/f/probe/c/results{'_paper' if protocol == 'paper' else ''}.json"
-        record = json.loads(path.read_text())
-        del record["settings"]["last_batch"]
-        path.write_text(json.dumps(record))
+        settings = json.loads(path.read_text())["settings"]
+        del settings["last_batch"]
+        rewrite(path, settings=settings)
         steps.clear()
         assert main(["probe", str(config), "--protocol", protocol]) == 0
         assert len(steps) == again

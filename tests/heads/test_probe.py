@@ -17,7 +17,7 @@ import torch
 import yaml
 
 import timecat.extraction.compute
-from tests.support.small_study import change, write_probe, write_study
+from tests.support.small_study import change, rewrite, write_probe, write_study
 from timecat import files
 from timecat.cli import main
 from timecat.config.files import ProbeFile
@@ -504,9 +504,10 @@ def test_results_of_long_epochs_in_another_order_are_not_these(probed):
         stored = json.loads(before)
         del stored["settings"]["order"]
         for images, same in ((TRAIN, True), (POOL + 1, False)):
-            path.write_text(json.dumps({**stored, "train_images": images}))
+            rewrite(path, settings=stored["settings"], train_images=images)
             assert (read_results(study, probe, "heldout") is not None) == same
-        path.write_text(json.dumps({**stored, "images": {**stored["images"], "precision": "bfloat16"}}))
+        path.write_bytes(before)
+        rewrite(path, images={**stored["images"], "precision": "bfloat16"})
         assert read_results(study, probe, "heldout") is not None  # by auto, on another device
         exact = replace(probe, probe=replace(probe.probe, precision="float32"))
         assert read_results(study, exact, "heldout") is None

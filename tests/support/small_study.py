@@ -9,7 +9,8 @@ import yaml
 from timecat import files
 from timecat.members.checkpoint import save_snapshot
 from timecat.networks.resnet import Stem, resnet
-from timecat.study.directory import write_record
+from timecat.study.directory import read_record, write_record
+from timecat.study.recipe import recipe
 from timecat.study.study import Study
 
 ONE_CYCLE = {"optimizer": "sgd", "lr": 0.1, "weight_decay": 5e-4, "schedule": "one_cycle"}
@@ -79,7 +80,13 @@ def finish_members(config: str, stem: Stem = "small") -> None:
             network = resnet(plan.model.depth, plan.model.width, plan.model.num_classes, stem)
             save_snapshot(directory.snapshot(step), network.state_dict())
             hashes[str(step)] = files.sha256(directory.snapshot(step))
+        write_record(directory.recipe, recipe(study, plan))
         write_record(directory.done, {"step": plan.steps, "snapshots": hashes})
+
+
+def rewrite(path: Path, **keys: Any) -> None:
+    """Set keys of a JSON file of a study, as if it had been written so."""
+    write_record(path, {**(read_record(path) or {}), **keys})
 
 
 def change(path: Path | str, section: str, **keys: Any) -> None:

@@ -1,25 +1,24 @@
 """`timecat probe` on features that were computed elsewhere: the same heads, choice and results as on cats."""
 
 import hashlib
-import shutil
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from timecat import files
 from timecat.cluster.stop import Stop
 from timecat.config.study import StudyConfig
 from timecat.extraction.blocks import Block, ExternalCat
 from timecat.extraction.external import ExternalFeatures
 from timecat.extraction.memory import memory_full
 from timecat.extraction.parts import Part
+from timecat.heads.earlier import set_aside
 from timecat.heads.passes import Passes
 from timecat.heads.predictions import read_predictions, write_predictions
 from timecat.heads.probe import devices, keep, result_of_head
 from timecat.heads.protocols import ChosenHead, choose
 from timecat.study import progress
-from timecat.study.directory import ProbeDirectory, Protocol, read_record, write_record
+from timecat.study.directory import ProbeDirectory, Protocol, write_record
 from timecat.study.results import CatResult, Results, head_settings
 
 
@@ -78,9 +77,8 @@ def probe_external(features: ExternalFeatures, protocol: Protocol = "heldout", s
             labels = features.labels["test"]
             for cat, chosen in choose(passes, protocol, left) if left else ():
                 predictions |= {"labels": labels, cat.name: chosen.predicted, f"{cat.name}_top5": chosen.in_top5}
-                probed = _result(features, cat, chosen, keys[cat.name])
-                if (digest := keep(directory, cat.name, protocol, chosen, features.probe.probe.logits)) is not None:
-                    probed["head_sha256"] = digest
+                kept = keep(directory, cat.name, protocol, chosen, features.probe.probe.logits)
+                probed: CatResult = {**_result(features, cat, chosen, keys[cat.name]), **kept}
                 results["cats"][cat.extractor] = {
                     "members": len(cat.snapshots),
                     "steps": 0,
@@ -112,17 +110,13 @@ def _result(features: ExternalFeatures, cat: ExternalCat, chosen: ChosenHead, ke
 
 
 def _begin(features: ExternalFeatures, protocol: Protocol) -> Results:
-    """The results there are, or new ones; before some of another array or setting are replaced, a copy gets a name."""
-    directory = features.directory.probe(features.probe.name)
-    path, results = directory.results(protocol), features.read_results(protocol)
+    """The results there are, or new ones; those of another array or setting that they replace are set aside."""
+    directory, results = features.directory.probe(features.probe.name), features.read_results(protocol)
     stale = results is None or any(
         features.result_of(results, name) is None for name in results["cats"] if name in features.config.extractors
     )
-    if stale and read_record(path) is not None:
-        digest = files.sha256(path)[:16]
-        for each in (path, directory.predictions(protocol)):
-            if each.exists():
-                shutil.copy(each, directory.earlier(each, digest))
+    if stale:
+        set_aside(directory, protocol, keep=results is not None)
     if results is not None:
         return results
     return {

@@ -4,11 +4,12 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from itertools import chain
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 
+from timecat import files
 from timecat.cluster.stop import Stop
 from timecat.config.files import ProbeFile
 from timecat.extraction.extra_tests import extra_tests
@@ -17,6 +18,7 @@ from timecat.extraction.memory import memory_full
 from timecat.extraction.parts import images_of
 from timecat.extraction.projection import projected
 from timecat.heads.calibration import calibration
+from timecat.heads.earlier import bring_back, set_aside
 from timecat.heads.ensemble import OneMember, ensembles, members_of
 from timecat.heads.extra_tests import ExtraTests
 from timecat.heads.kept_logits import write_logits
@@ -33,11 +35,12 @@ from timecat.study.plan import SeededCat
 from timecat.study.results import (
     CatResult,
     ChosenResult,
+    Kept,
     Results,
+    are_of,
     head_settings,
     image_settings,
     projection_of,
-    read_results,
     result_of,
 )
 from timecat.study.saved_plan import save_preprocessing
@@ -111,6 +114,8 @@ def _probe_data_set(study: Study, probe: ProbeFile, protocol: Protocol, stop: St
         or cat.name not in predictions
         or not tests.can_read(cat, result)
     ]
+    if any(str(cat.repetition) in results["cats"].get(cat.cat.name, {}).get("repetitions", {}) for cat in left):
+        set_aside(directory, protocol, keep=True)  # of other seeds or weights, say
     passes = Passes(store, keys, torch.device(on[0]), directory, study.checkpoint_minutes, stop, protocol)
     own, ensembled, fitted = ([cat for cat in of_head if cat in left] for of_head in by_head.values())
     by_name = {cat.name: cat for cat in left}
@@ -132,9 +137,8 @@ def _probe_data_set(study: Study, probe: ProbeFile, protocol: Protocol, stop: St
             "features": cat.features,
             "projection": projection_of(cat),
             **result_of_head(chosen, labels, probe.model.num_classes),
+            **keep(directory, cat.name, protocol, chosen, probe.probe.logits),
         }
-        if (digest := keep(directory, cat.name, protocol, chosen, probe.probe.logits)) is not None:
-            probed["head_sha256"] = digest
         tests.read(passes, cat, probed, chosen.predicted, chosen.head, chosen.logits)
         of_cat = results["cats"].setdefault(cat.cat.name, {"members": 0, "steps": 0, "repetitions": {}})
         of_cat["members"], of_cat["steps"] = cat.cat.members, cat.cat.steps
@@ -173,7 +177,7 @@ def result_of_head(chosen: ChosenHead, labels: np.ndarray, classes: int) -> Chos
     }
 
 
-def keep(directory: ProbeDirectory, name: str, protocol: Protocol, chosen: ChosenHead, logits: bool) -> str | None:
+def keep(directory: ProbeDirectory, name: str, protocol: Protocol, chosen: ChosenHead, logits: bool) -> Kept:
     """Write a cat's chosen head and its logits of the test images, or remove those that are there.
 
     Args:
@@ -181,28 +185,35 @@ def keep(directory: ProbeDirectory, name: str, protocol: Protocol, chosen: Chose
         logits: whether they are kept.
 
     Returns:
-        SHA-256 of the head's file; None where there is none.
+        SHA-256 of the files that there are now.
     """
     head_path, logits_path = directory.head(name, protocol), directory.logits(name, protocol)
     for path in (head_path, logits_path):
         path.unlink(missing_ok=True)
     if not logits:
-        return None
+        return {}
     write_logits(logits_path, chosen.logits)
-    return None if chosen.head is None else save_head(chosen.head, head_path)
+    kept: Kept = {"logits_sha256": files.sha256(logits_path)}
+    return kept if chosen.head is None else {**kept, "head_sha256": save_head(chosen.head, head_path)}
 
 
 def _begin(study: Study, store: FeatureStore, protocol: Protocol) -> Results:
-    """The results there are, or new ones; those of other settings or images get a name of their own."""
-    probe, path = store.probe, study.directory.probe(store.name).results(protocol)
-    results, test_images = read_results(study, probe, protocol), len(store.parts["test"].indices)
-    train_images = sum(len(part) for part in store.data.split())
-    if results is not None and (results["test_images"], results["train_images"]) == (test_images, train_images):
-        results["images"] = image_settings(probe)
-        return results
-    other = read_record(path)
-    if other is not None:
-        path.rename(path.with_name(f"{path.stem}_{_hash([other.get('settings'), other.get('images')])}.json"))
+    """The results there are, or new ones; those of other settings or images are set aside."""
+    probe, directory = store.probe, study.directory.probe(store.name)
+    test_images, train_images = len(store.parts["test"].indices), sum(len(part) for part in store.data.split())
+
+    def are_wanted(stored: dict[str, Any]) -> bool:
+        same_images = (stored.get("test_images"), stored.get("train_images")) == (test_images, train_images)
+        return same_images and are_of(probe, protocol, stored)
+
+    if (stored := read_record(directory.results(protocol))) is not None and not are_wanted(stored):
+        set_aside(directory, protocol)
+        stored = None
+    if stored is None and bring_back(directory, protocol, are_wanted):
+        say(f"{directory}: results of this config were there before, and are there again")
+        stored = read_record(directory.results(protocol))
+    if stored is not None:
+        return cast(Results, {**stored, "images": image_settings(probe)})
     return {
         "data": probe.name,
         "protocol": protocol,

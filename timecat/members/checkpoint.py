@@ -1,5 +1,6 @@
 """What a member leaves on disk: checkpoints to go on from, snapshot_<step>.pt for cats, done.json at the end."""
 
+import hashlib
 import io
 import os
 import time
@@ -22,11 +23,17 @@ from timecat.study.plan import MemberPlan
 from timecat.terminal import say
 
 
-def save_snapshot(path: Path, state: dict[str, Tensor]) -> None:
-    """Write a state dict whole or not at all; equal tensors give equal bytes, whatever the file's name."""
+def save_snapshot(path: Path, state: dict[str, Tensor]) -> tuple[str, int]:
+    """Write a state dict whole or not at all; equal tensors give equal bytes, whatever the file's name.
+
+    Returns:
+        SHA-256 of these bytes, and how many they are.
+    """
     buffer = io.BytesIO()
     torch.save(state, buffer)
-    files.write_bytes(path, buffer.getvalue())
+    content = buffer.getvalue()
+    files.write_bytes(path, content)
+    return hashlib.sha256(content).hexdigest(), len(content)
 
 
 def newest_checkpoint(directory: MemberDirectory) -> tuple[Path, int] | None:
@@ -73,6 +80,16 @@ class Checkpoint(L.Callback):
         self.saved_at = time.monotonic()
         self.step = -1
         self.group: Any = None
+        self.hashes: dict[int, str] = {}  # of each snapshot that was written, and how many bytes it has
+        self.bytes: dict[int, int] = {}
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint tells of the snapshots before it: a file that was changed since is not taken for one."""
+        return {"hashes": dict(self.hashes), "bytes": dict(self.bytes)}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.hashes.update(state_dict["hashes"])
+        self.bytes.update(state_dict["bytes"])
 
     def on_train_start(self, trainer: L.Trainer, member: L.LightningModule) -> None:
         if trainer.world_size > 1:
@@ -91,7 +108,7 @@ class Checkpoint(L.Callback):
         if step in self.plan.snapshots:
             state = cast(Member, member).snapshot()  # on every rank: it may read batches
             if trainer.is_global_zero:
-                save_snapshot(self.directory.snapshot(step), state)
+                self.hashes[step], self.bytes[step] = save_snapshot(self.directory.snapshot(step), state)
         if step == self.plan.steps:
             self.save(trainer)  # here, not at the end of training, where Lightning has let go of the loader's position
             return
@@ -134,18 +151,18 @@ class Checkpoint(L.Callback):
             return
         if trainer.is_global_zero:
             metrics = {key: float(value) for key, value in trainer.callback_metrics.items() if key.startswith("val/")}
-            there = self.directory.hashes()  # of a longer plan before this one too
-            paths = {step: self.directory.snapshot(step) for step in {*there, *self.plan.snapshots}}
+            before = self.directory.read_done() or {}  # of a longer plan than this one too
+            hashes = {**before.get("snapshots", {}), **{str(step): digest for step, digest in self.hashes.items()}}
+            for step in map(str, self.plan.snapshots):
+                if step not in hashes:  # the checkpoint that was gone on from is of an earlier version
+                    hashes[step] = files.sha256(self.directory.snapshot(int(step)))
             done: Done = {
                 "step": self.plan.steps,
                 "images": self.plan.steps * self.batch_size,
                 "seed": self.plan.seed,
                 "metrics": metrics,
-                "snapshots": {
-                    str(step): there[step] if step not in self.plan.snapshots else files.sha256(path)
-                    for step, path in sorted(paths.items())
-                    if path.exists()
-                },
+                "snapshots": hashes,
+                "bytes": {**before.get("bytes", {}), **{str(step): length for step, length in self.bytes.items()}},
             }
             write_record(self.directory.done, done)
         self.publish(trainer)  # after the marker; a run that is longer in a later plan goes on from here

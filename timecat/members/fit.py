@@ -48,6 +48,8 @@ def fit(
     for plan in plans:
         check_recipe(study, plan)
         directory = study.directory.member(plan.name)
+        for step in plan.snapshots if progress.is_finished(study, plan) else ():
+            directory.verify(step)
         if directory.is_begun() and not directory.preprocessing.exists():  # of an earlier version
             save_preprocessing(directory.preprocessing, plan.data)
     fresh = member is None and not study.directory.path.exists()

@@ -87,7 +87,8 @@ def train_member(study: Study, plan: MemberPlan, cli: "StudyCLI", stop: Stop) ->
     if is_first_rank() and not progress.is_finished(study, plan):
         raise UserError(
             f"{directory}: its checkpoint is past a step at which the plan wants a snapshot "
-            f"({', '.join(f'{step:,}' for step in plan.snapshots)}); choose another study.name"
+            f"({', '.join(f'{step:,}' for step in plan.snapshots)}); choose another study.name, or move {directory} "
+            "away and `timecat fit` trains it again"
         )
 
 

@@ -75,6 +75,8 @@ def _check_members(study: Study, command: Command) -> UserError | None:
     trainer, absent = study.trainer, None
     for member in study.members if command != "launch" else ():
         check_recipe(study, member)
+        if command in ("plan", *TRAINS_HERE):
+            study.directory.member(member.name).look(member.snapshots)
     if command in TRAINS_HERE:
         devices = trainer.devices_per_member
         sharing = (study.data.device_batch_size, trainer.num_nodes, devices, study.model.ghost_batch_size)

@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Sequence
 
 from timecat.study.directory import Protocol
-from timecat.study.progress import is_finished
+from timecat.study.progress import is_finished, member_state
 from timecat.study.results import count_probed, is_reported
 from timecat.study.study import Study
 from timecat.terminal import say
@@ -21,6 +21,8 @@ def say_next_step(study: Study, arguments: Sequence[str], protocol: Protocol = "
 
 def next_step(study: Study, arguments: str, protocol: Protocol) -> str:
     """The command that goes on from what lies on disk."""
+    if any(member_state(study, plan).wrong for plan in study.members):
+        return f"timecat verify {arguments}"
     if not all(is_finished(study, plan) for plan in study.members):
         return f"timecat run {arguments}"
     if not study.probes:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from timecat.cluster import slurm
 from timecat.cluster.members_table import LEFT, members_table
-from timecat.study.progress import is_finished
+from timecat.study.progress import is_finished, member_state
 from timecat.study.results import count_probed, is_reported
 from timecat.study.study import Study
 from timecat.study.tuned import is_of, read_tuned
@@ -27,6 +27,9 @@ def status(study: Study, clear: Callable[[], None] = lambda: None) -> None:
         print_table(*members_table(study, tasks=of_members), left=LEFT)
     else:
         say(f"{study.name}: no member to train")
+    for plan in study.members:
+        if wrong := member_state(study, plan).wrong:
+            say(wrong)
     logs = {("member", index): study.directory.member_log(index) for index in unfinished}
     for place, probe in enumerate(study.probes):
         done, wanted = count_probed(study, probe)

@@ -6,7 +6,8 @@ features/<data>/<part>/<member>_<step>.npy and .json; <part>_paper where the pap
 soups/           means of members' weights
 probe/<data>/    results.json, predictions.npz, preprocessing.json, knn.json, few_shot.json, lock,
                  logits/<cat>_<repetition>.npy, heads/<cat>_<repetition>.npz,
-                 tests/<test>/ with predictions.npz and logits/ of each of data.tests
+                 tests/<test>/ with predictions.npz and logits/ of each of data.tests,
+                 earlier/<hash>/ with the same of results that others have taken the place of
 tuned/<name>/<repetition>/  results.json, predictions_<data>.npz, lock, and a member's files for each run
 launch/          the scripts that were submitted, jobs, lock
 loggers/         what loggers of trainer.logger leave
@@ -16,6 +17,8 @@ layout/          TensorBoard's, of the members
 study.json, report.json, report.md, report.png, report.svg, report_costs.png, report_costs.svg
 """
 
+import hashlib
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +28,7 @@ from timecat import files
 from timecat.errors import UserError
 
 VERSION = 2  # of the JSON files; those of version 1 do not tell theirs
+CHECKSUM = "checksum"  # a key of theirs: SHA-256 of the others; earlier files have none
 Protocol = Literal["heldout", "paper"]
 
 
@@ -32,7 +36,7 @@ def read_record(path: Path) -> dict[str, Any] | None:
     """A JSON file of a study, or None where there is none.
 
     Raises:
-        UserError: it is of a version that this timecat does not know.
+        UserError: it is of a version that this timecat does not know, or is not what was written there.
     """
     content = files.read_json(path)
     if not isinstance(content, dict):
@@ -42,12 +46,23 @@ def read_record(path: Path) -> dict[str, Any] | None:
         raise UserError(
             f"{path}: is of version {version}, this timecat reads 1 to {VERSION}; use the one that wrote it"
         )
+    checksum = content.pop(CHECKSUM, None)
+    if checksum not in (None, _checksum(content)):
+        raise UserError(
+            f"{path}: was damaged or changed since it was written; put it back from a backup, or move it away"
+        )
     return content
 
 
 def write_record(path: Path, content: Mapping[str, Any]) -> None:
     """Write a JSON file of a study, whole or not at all."""
-    files.write_json(path, {"version": VERSION, **{key: value for key, value in content.items() if key != "version"}})
+    content = {"version": VERSION, **{key: value for key, value in content.items() if key not in ("version", CHECKSUM)}}
+    content = files.as_json(content)
+    files.write_json(path, {**content, CHECKSUM: _checksum(content)})
+
+
+def _checksum(content: Any) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 class Done(TypedDict):
@@ -57,11 +72,13 @@ class Done(TypedDict):
         step: its last one.
         images: that it was trained on.
         metrics: of the last validation, such as val/acc1.
-        snapshots: SHA-256 of each snapshot's file, by step.
+        snapshots: SHA-256 of each snapshot's file as it was written, by step.
+        bytes: how long each is; earlier files do not tell.
     """
 
     step: int
     snapshots: dict[str, str]
+    bytes: NotRequired[dict[str, int]]
     images: NotRequired[int]
     seed: NotRequired[int]
     metrics: NotRequired[dict[str, float]]
@@ -145,6 +162,19 @@ class MemberDirectory:
     def read_done(self) -> Done | None:
         return cast(Done | None, read_record(self.done))
 
+    def read_recipe(self) -> dict[str, Any] | None:
+        """What was trained here; None where nothing was.
+
+        Raises:
+            UserError: something was trained, and nothing tells how.
+        """
+        record = read_record(self.recipe)
+        if record is None and self.is_begun():
+            raise UserError(
+                f"{self.recipe}: is gone or empty, so that nothing tells how this member was trained; {self._mend}"
+            )
+        return record
+
     def read_progress(self) -> Progress | None:
         return cast(Progress | None, read_record(self.progress))
 
@@ -157,9 +187,25 @@ class MemberDirectory:
         return {int(step): digest for step, digest in done["snapshots"].items()} if done else {}
 
     def is_finished(self, steps: Iterable[int]) -> bool:
-        """Whether the marker covers the snapshots at these steps and their files are there."""
+        """Whether the marker covers the snapshots at these steps; `look` and `verify` tell whether they are whole."""
         hashes = self.hashes()
-        return all(step in hashes and self.snapshot(step).is_file() for step in steps)
+        return all(step in hashes for step in steps)
+
+    def look(self, steps: Iterable[int]) -> None:
+        """Look for finished snapshots, and at how long they are.
+
+        Raises:
+            UserError: one is not there, or of another length than was written.
+        """
+        done = self.read_done()
+        if done is None:
+            return
+        for step in (str(step) for step in steps if str(step) in done["snapshots"]):
+            path = self.snapshot(int(step))
+            if not path.is_file():
+                raise UserError(f"{path}: is gone, though {self.done.name} beside it tells of it; {self._mend}")
+            if path.stat().st_size != done.get("bytes", {}).get(step, path.stat().st_size):
+                raise UserError(f"{path}: {self._damaged}")
 
     def verify(self, step: int) -> None:
         """Look at every byte of a snapshot.
@@ -168,13 +214,19 @@ class MemberDirectory:
             UserError: it is not there, was not finished, or is another file than was written.
         """
         path, digest = self.snapshot(step), self.hashes().get(step)
-        if digest is None or not path.is_file():
+        if digest is None:
             raise UserError(f"{path}: not trained yet; run `timecat fit` first")
+        self.look([step])
         if files.sha256(path) != digest:
-            raise UserError(
-                f"{path}: is not the file that {self.done.name} beside it tells of; put it back, or remove "
-                f"{self.done.name} to train it again"
-            )
+            raise UserError(f"{path}: {self._damaged}")
+
+    @property
+    def _damaged(self) -> str:
+        return f"is damaged, or another file than {self.done.name} beside it tells of; {self._mend}"
+
+    @property
+    def _mend(self) -> str:
+        return f"put it back from a backup, or move {self.path} away and `timecat fit` trains this member again"
 
 
 @dataclass(frozen=True)
@@ -212,6 +264,16 @@ class ProbeDirectory:
     def test(self, name: str) -> "ProbeDirectory":
         """Of one of data.tests: its predictions and logits have the same names."""
         return ProbeDirectory(self.path / "tests" / name)
+
+    def earlier_results(self, digest: str) -> "ProbeDirectory":
+        """Of results that others have taken the place of, with what they are of, under the same names."""
+        return ProbeDirectory(self.path / "earlier" / digest)
+
+    def all_earlier_results(self, protocol: Protocol) -> list["ProbeDirectory"]:
+        """By this protocol, the newest first."""
+        found = (self.path / "earlier").glob(f"*/{self.results(protocol).name}")
+        by_age = sorted(found, key=lambda path: path.stat().st_mtime_ns, reverse=True)
+        return [ProbeDirectory(path.parent) for path in by_age]
 
     def earlier(self, path: Path, digest: str) -> Path:
         """Where results or predictions lie that new ones took the place of."""

@@ -88,19 +88,21 @@ class MemberState:
 
     Attributes:
         eta: seconds that it still takes.
+        wrong: what is damaged.
         time: when it last told its progress, in seconds since 1970.
     """
 
-    state: Literal["finished", "running", "stopped", "missing"] = "missing"
+    state: Literal["finished", "damaged", "running", "stopped", "missing"] = "missing"
     step: int = 0
     loss: float | None = None
     images_per_sec: float | None = None
     eta: float | None = None
     time: float = 0.0
+    wrong: str = ""
 
 
 def is_finished(study: Study, plan: MemberPlan) -> bool:
-    """Whether the plan's snapshots are all there."""
+    """Whether the plan's snapshots were all written."""
     return study.directory.member(plan.name).is_finished(plan.snapshots)
 
 
@@ -113,6 +115,10 @@ def member_state(study: Study, plan: MemberPlan) -> MemberState:
         state.time = progress["time"]
     if is_finished(study, plan):
         state.state, state.step = "finished", plan.steps
+        try:
+            directory.look(plan.snapshots)
+        except UserError as error:
+            state.state, state.wrong = "damaged", str(error)
     elif is_locked(directory.lock):
         state.state = "running"
         if state.images_per_sec:

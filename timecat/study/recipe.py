@@ -13,7 +13,7 @@ from timecat.config.member import MemberConfig
 from timecat.config.trainer import TrainerConfig
 from timecat.data.views import NORMALISATIONS, train_view
 from timecat.errors import UserError
-from timecat.study.directory import MemberDirectory, read_record
+from timecat.study.directory import MemberDirectory
 from timecat.study.plan import MemberPlan
 from timecat.study.study import Study
 
@@ -67,9 +67,12 @@ def trained_with(directory: MemberDirectory) -> dict[str, Any]:
 
     A key that is not there had its default: version 1 kept what the config spelt out, and later ones may have more
     keys.
+
+    Raises:
+        UserError: something was trained there, and nothing tells how.
     """
-    stored = read_record(directory.recipe) if directory.is_begun() else None
-    if not stored:
+    stored = directory.read_recipe() if directory.is_begun() else None
+    if stored is None:
         return {}
     stored.pop("version", None)
     of_version_1 = {"num_classes": 1000}

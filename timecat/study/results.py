@@ -61,7 +61,14 @@ class ChosenResult(Scores):
     calibration: NotRequired[Calibration]
 
 
-class CatResult(ChosenResult):
+class Kept(TypedDict, total=False):
+    """SHA-256 of the files that probe.logits keeps of a chosen head: itself, and its logits of the test images."""
+
+    head_sha256: str
+    logits_sha256: str
+
+
+class CatResult(ChosenResult, Kept):
     """The chosen head of one cat in one repetition.
 
     Keys:
@@ -73,7 +80,6 @@ class CatResult(ChosenResult):
         snapshots: their names, in the cat's order.
         features: their number, behind the projection where there is one.
         projection: how and to how many features; empty without one.
-        head_sha256: of the file of a head that was kept by probe.logits.
         tests: of data.tests, by name.
     """
 
@@ -85,7 +91,6 @@ class CatResult(ChosenResult):
     snapshots: NotRequired[list[str]]
     features: int
     projection: NotRequired[list[str]]
-    head_sha256: NotRequired[str]
     tests: NotRequired[dict[str, ExtraTestResult]]
 
 
@@ -151,16 +156,20 @@ def read_results(study: Study, probe: ProbeFile, protocol: Protocol) -> Results 
         UserError: they are of a version that this timecat does not know.
     """
     stored = read_record(study.directory.probe(probe.name).results(protocol))
-    if stored is None or "protocol" not in stored or "classes" not in stored:
-        return None
+    return cast(Results, stored) if stored is not None and are_of(probe, protocol, stored) else None
+
+
+def are_of(probe: ProbeFile, protocol: Protocol, stored: dict[str, Any]) -> bool:
+    """Whether results are those of a probe's config."""
+    if "protocol" not in stored or "classes" not in stored:
+        return False
     heads, images = head_settings(probe, protocol), image_settings(as_seen_by(protocol, probe))
-    same = (
+    return (
         stored["classes"] == probe.model.num_classes
         # a key that is not there had its default: version 1 has no images, and later ones may have more keys
         and {**heads, **BEFORE, **order_before(stored["train_images"]), **stored["settings"]} == heads
         and {**images, **stored.get("images", {})} == {**stored.get("images", {}), **images}
     )
-    return cast(Results, stored) if same else None
 
 
 def result_of(study: Study, results: Results | None, wanted: SeededCat) -> CatResult | None:

@@ -16,7 +16,7 @@ from timecat.members.member import Member
 from timecat.members.train import train_to_the_end
 from timecat.members.trainer import TimecatCLI
 from timecat.progress_bar import bar
-from timecat.study.directory import MemberDirectory, read_record, write_record
+from timecat.study.directory import MemberDirectory, write_record
 from timecat.study.recipe import CONTENT
 from timecat.study.tuned import TunedRun
 from timecat.tune.tuning import Run, Tuning
@@ -104,7 +104,7 @@ class Runs:
 
 def _check(directory: MemberDirectory, now: dict[str, Any]) -> None:
     """Refuse to go on with what another recipe trained."""
-    before = read_record(directory.recipe) if directory.is_begun() or directory.done.exists() else None
+    before = directory.read_recipe() if directory.is_begun() or directory.done.exists() else None
     if before is None:
         return
     before.pop("version", None)
