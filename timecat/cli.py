@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from timecat.study.directory import Protocol
     from timecat.study.study import Study
 
-STUDY_COMMANDS = ("run", "plan", "status", "launch", "fit", "probe", "report", "knn", "few-shot")
+STUDY_COMMANDS = ("run", "plan", "status", "verify", "launch", "fit", "probe", "report", "knn", "few-shot")
 BOTTLENECK = ("counterexample", "saturation", "select")
 LIGHTNING = ("fit", "validate", "test", "predict")
 COMMANDS = tuple(
@@ -211,6 +211,10 @@ def _on_study(command: str, configs: list[str], overrides: dict[str, Any], other
             from timecat.report.status import status
 
             status(study)
+    elif command == "verify":
+        from timecat.verify.verify import verify
+
+        return verify(study)
     elif command == "report" and options["by"]:
         from timecat.report.breakdown_report import report_by
 

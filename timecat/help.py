@@ -30,6 +30,7 @@ on your own images, by a cat of a finished study
   predict   CAT DIR: their classes, by the head that a probe chose
   export    safetensors, torch.export, ONNX, with a model card
 when something is wrong
+  verify    every file of a study against its hashes: what is whole, what is not
   doctor    this machine: versions, kernel, GPUs, disk, locks, SLURM, each ok or
             what to do
 features from elsewhere: a config with a features section, of .npy files

@@ -62,6 +62,8 @@ DESCRIPTIONS = {
     "plan": "What a study trains and costs, before anything is trained: members, snapshots, steps, images, epochs, "
     "and the passes of its probes.",
     "status": "What of a study is finished, running, stopped or missing, from disk and, where it is, SLURM.",
+    "verify": "Every file of a study against its hashes, each read wholly: images, recipes, snapshots, checkpoints, "
+    "features, results, predictions. A line names each that is damaged, and what to do; the exit status is 1 then.",
     "launch": "The whole study as SLURM jobs: an array with a task per member, probes that wait for their members, the "
     "report. Only what is missing is submitted. Options that are not listed go to sbatch as they are, such as "
     "--partition gpu --time 12:00:00.",
@@ -94,6 +96,7 @@ EXAMPLES = {
     "run": "timecat run configs/demo.yaml --probe.weight_decays '[1e-4, 1e-3]'",
     "plan": "timecat plan configs/table1.yaml --cats cat5 --images-per-sec 2470",
     "status": "timecat status configs/demo.yaml",
+    "verify": "timecat verify configs/demo.yaml",
     "launch": "timecat launch configs/cat5.yaml --partition gpu --devices 4 --dry-run",
     "fit": "timecat fit --config configs/cat5.yaml --member 0 --trainer.devices 4",
     "probe": "timecat probe configs/table1.yaml --data cifar100 --probe.memory_gb 40",
@@ -214,7 +217,7 @@ def help_of(command: str, section: str | None = None) -> str:
 def sections_of(command: str) -> list[KeysOfSection]:
     """What a config of the command can hold."""
     first, last = ("tune", ()) if command == "tune" else ("study", ("probe",))
-    features = () if command in ("tune", "launch", "fit") else ("features",)
+    features = () if command in ("tune", "launch", "fit", "verify") else ("features",)
     taken = [each for each in sections() if each.name in (first, "model", "data", "trainer", *last, *features)]
     return sorted(taken, key=lambda each: each.name != first)
 

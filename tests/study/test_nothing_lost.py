@@ -172,3 +172,35 @@ def test_logits_tell_of_their_file(runs):
     result = read_record(runs / "probe/p/results.json")["cats"]["cat2"]["repetitions"]["0"]
     path = runs / "probe/p/logits/cat2_0.npy"
     assert result["logits_sha256"] == files.sha256(path) and np.load(path).shape == (797, 10)
+
+
+def flip(path: Path, at: float) -> None:
+    """Change one bit of a file, at this share of its length."""
+    content = bytearray(path.read_bytes())
+    content[int(at * len(content))] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "runs/s/member_0/snapshot_8.pt",
+        "runs/s/member_0/last.ckpt",
+        "runs/s/member_0/recipe.json",
+        "runs/s/features/p/test/member_0_8.npy",
+        "runs/s/features/p/test/member_0_8.json",
+        "runs/s/probe/p/results.json",
+        "runs/s/probe/p/predictions.npz",
+        "runs/s/probe/p/heads/cat2_0.npz",
+        "runs/s/probe/p/logits/cat2_0.npy",
+        "runs/s/report.json",
+    ],
+)
+def test_verify_names_the_file_of_one_flipped_bit(runs, name):
+    flip(Path(name), at=0.6)
+    status, out, _ = in_a_pipe(["verify", "s.yaml"])
+    named = [line for line in out.splitlines() if line.startswith(f"{name}: ")]
+    assert status == 1 and named, out
+    flip(Path(name), at=0.6)
+    status, out, _ = in_a_pipe(["verify", "s.yaml"])
+    assert status == 0 and "are whole" in out, out

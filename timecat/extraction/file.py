@@ -44,7 +44,7 @@ class FeatureFile:
 
     @property
     def _json(self) -> Path:
-        return self.path.with_suffix(".json")
+        return _record_of(self.path)
 
     @property
     def _part(self) -> Path:
@@ -159,19 +159,35 @@ class FeatureFile:
         Raises:
             UserError: the file is not what was written.
         """
-        record = read_record(self._json)
-        wrong = UserError(f"{self.path}: is not what was written there; remove it and run the same command again")
-        if record is None:
-            raise wrong
-        try:
-            array = np.load(self.path, mmap_mode="c")  # so torch need not warn that it could write
-        except (OSError, ValueError, EOFError):
-            raise wrong from None
+        array = check_shards(self.path)
         if array.shape != (self.images, self.width) or array.dtype != STORED_AS[self.storage]:
-            raise wrong
-        size = record["shard"]
-        digests = [hashlib.sha256(array[i : i + size].data).hexdigest() for i in range(0, self.images, size)]
-        if digests != record["sha256"]:
-            raise wrong
+            raise _damaged(self.path)
         features = torch.from_numpy(array)
         return features.view(torch.bfloat16) if self.storage == "bfloat16" else features
+
+
+def check_shards(path: Path) -> np.ndarray:
+    """A finished array, memory-mapped, after its hashes were looked at.
+
+    Raises:
+        UserError: the file is not what was written.
+    """
+    record = read_record(_record_of(path))
+    try:
+        array = np.load(path, mmap_mode="c")  # so torch need not warn that it could write
+    except (OSError, ValueError, EOFError):
+        raise _damaged(path) from None
+    if record is None:
+        raise _damaged(path)
+    size = record["shard"]
+    if [hashlib.sha256(array[i : i + size].data).hexdigest() for i in range(0, len(array), size)] != record["sha256"]:
+        raise _damaged(path)
+    return array
+
+
+def _record_of(path: Path) -> Path:
+    return path.with_suffix(".json")
+
+
+def _damaged(path: Path) -> UserError:
+    return UserError(f"{path}: is not what was written there; remove it and run the same command again")
