@@ -1,5 +1,5 @@
 import sys
 
-from timecat.cli import main
+from timecat.cli import from_shell
 
-sys.exit(main())
+sys.exit(from_shell())

@@ -1,11 +1,12 @@
 """The command `timecat`. Commands that need neither torch nor Lightning import neither and answer at once."""
 
-import errno
+import io
 import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from timecat.errors import UserError
+from timecat.errors import UserError, one_line
 from timecat.help import BOTTLENECK_HELP, HELP
 
 if TYPE_CHECKING:
@@ -22,8 +23,29 @@ COMMANDS = tuple(
 EXIT_USER_ERROR = 2
 
 
+_logs: list[Path] = []  # of the study that the command is about, once that is known
+
+
+def from_shell() -> int:
+    """What a shell calls: `main`, of which what nobody foresaw is one line too, its traceback in a file; status 1."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # names of files need not be text
+    try:
+        return main()
+    except Exception as error:
+        from timecat.unforeseen import in_words, keep_traceback
+
+        _complain(in_words(error, keep_traceback(error, _logs[-1] if _logs else None)))
+        return 1
+
+
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command and return its exit status; 2 after one line on stderr where the input is at fault."""
+    """Run one command and return its exit status; 2 after one line on stderr where the input is at fault.
+
+    Raises:
+        Exception: one that nobody foresaw.
+    """
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
         return _dispatch(arguments)
@@ -37,17 +59,19 @@ def main(arguments: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        from timecat.unforeseen import refused
+
+        line = refused(error)
+        if line is None:
             raise
-        where = f"{error.filename}: " if error.filename else ""
-        _complain(f"{where}the disk is full; make room, and the same command goes on")
+        _complain(line)
         return EXIT_USER_ERROR
 
 
 def _complain(line: str) -> None:
     from timecat.terminal import say
 
-    say(f"timecat: {line}", error=True)
+    say(f"timecat: {one_line(line)}", error=True)
 
 
 def _dispatch(arguments: list[str]) -> int:
@@ -170,6 +194,7 @@ def _on_study(command: str, configs: list[str], overrides: dict[str, Any], other
         _devices_of_torchrun(overrides)
     only, configs = options.pop("cats"), [*configs, *options.pop("configs", [])]
     study = Study.read(configs, overrides, only)
+    _logs.append(study.directory.logs)
     forwarded = as_arguments(configs, overrides) + ([f"--cats={','.join(only)}"] if only is not None else [])
     absent = member = data = None
     one = False

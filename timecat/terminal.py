@@ -18,7 +18,7 @@ PREFIXES = ("", "k", "M", "G", "T", "P", "E", "Z")  # of a thousand each
 
 def console(error: bool = False) -> Console:
     """Stdout, or stderr."""
-    screen = Console(stderr=error)
+    screen = Console(stderr=error, markup=False, emoji=False)  # names mean what they say
     if not screen.is_terminal:
         screen.width = ANY_WIDTH
     return screen

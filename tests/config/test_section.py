@@ -24,14 +24,14 @@ def test_values_are_of_plain_types():
 @pytest.mark.parametrize(
     ("kind", "given", "line"),
     [
-        (MemberConfig, {"width": 0}, "model.width is 0; it must be a whole number of 1 or more"),
-        (MemberConfig, {"width": True}, "model.width is True; it must be a whole number of 1 or more"),
+        (MemberConfig, {"width": 0}, "model.width is 0; it must be a whole number from 1 to 4,096"),
+        (MemberConfig, {"width": True}, "model.width is True; it must be a whole number from 1 to 4,096"),
         (MemberConfig, {"depth": 20}, "model.depth is 20; it must be one of 10, 18, 34, 50, 101, 152"),
         (MemberConfig, {"steps": "x"}, "model.steps is 'x'; it must be a whole number of 1 or more or null"),
         (MemberConfig, {"label_smoothing": 1}, "model.label_smoothing is 1; it must be a number from 0 to below 1"),
         (MemberConfig, {"widht": 8}, "unknown key model.widht; did you mean width?"),
         (MemberConfig, [8], "model must be a section of keys, not [8]"),
-        (MemberConfig, {"width": None}, "model.width is null; it must be a whole number of 1 or more, or leave it out"),
+        (MemberConfig, {"width": None}, "model.width is null; it must be a whole number from 1 to 4,096, or leave it out"),
         (DataConfig, {}, "data.train is missing; add it"),
         (DataConfig, {"train": None}, "data.train is missing; add it"),
         (

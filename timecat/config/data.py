@@ -1,27 +1,28 @@
 """The `data` section of a config: which images, and how they are seen."""
 
-import math
 import os
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from timecat.config.section import parse_section
+from timecat.config.names import check_name
 from timecat.config.types import (
+    Batch,
     BelowOne,
     ClosedUnitInterval,
     NonNegativeInt,
     OpenUnitInterval,
     PositiveFloat,
     PositiveInt,
+    Seed,
+    Side,
 )
 from timecat.errors import UserError
 
 Interpolation = Literal["area", "bicubic"]
 Preset = Literal["imagenet", "small"]
 Normalisation = Literal["imagenet", "cifar", "cifar_public"]
-NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 LabelSpace = Literal["shared", "side_by_side"]
 Classes = Literal["by_name", "by_number"]
 
@@ -124,11 +125,11 @@ class DataConfig:
     test_fraction: OpenUnitInterval | None = None
     max_side: PositiveInt | None = None
     skip_broken: bool = False
-    batch_size: PositiveInt = 256
-    device_batch_size: PositiveInt | None = None
-    eval_batch_size: PositiveInt = 256
-    resolution: PositiveInt = 224
-    train_resolution: tuple[PositiveInt, PositiveInt] | None = None
+    batch_size: Batch = 256
+    device_batch_size: Batch | None = None
+    eval_batch_size: Batch = 256
+    resolution: Side = 224
+    train_resolution: tuple[Side, Side] | None = None
     ramp: tuple[ClosedUnitInterval, ClosedUnitInterval] = (0.0, 1.0)
     view: Preset = "imagenet"
     augment: bool = True
@@ -141,7 +142,7 @@ class DataConfig:
     subset: PositiveInt | None = None
     train_images: PositiveInt | None = None
     num_classes: PositiveInt | None = None
-    seed: NonNegativeInt = 0
+    seed: Seed = 0
     steps: PositiveInt | None = None
     workers: PositiveInt | None = None
 
@@ -169,15 +170,12 @@ class DataConfig:
         components = {}
         for name, given in self.mixture.items():
             component = given
-            if not re.fullmatch(NAME, str(name)):
-                raise UserError(f"data.mixture names a component {name!r}; take letters, digits, dots, - and _")
+            check_name(name, "a component of data.mixture")
             if not isinstance(given, ComponentConfig):
                 component = parse_section(ComponentConfig, given, f"data.mixture.{name}")
-            if not math.isfinite(component.weight):
-                raise UserError(f"data.mixture.{name}.weight is {component.weight}; it must be a number above 0")
             if component.train is None and self.train is None:
                 raise UserError(f"data.mixture.{name}.train is missing, and there is no data.train; add one of them")
-            components[str(name)] = component
+            components[name] = component
         object.__setattr__(self, "mixture", components)
         for key in ("subset", "val"):
             if getattr(self, key) is not None:
@@ -187,15 +185,14 @@ class DataConfig:
         found = {}
         for name, given in (self.tests or {}).items():
             test = {"test": given} if isinstance(given, str) else given
-            if not re.fullmatch(NAME, str(name)):
-                raise UserError(f"data.tests names a test set {name!r}; take letters, digits, dots, - and _")
+            check_name(name, "a test set of data.tests")
             if not isinstance(test, ExtraTestConfig):
                 try:
                     test = parse_section(ExtraTestConfig, test, f"data.tests.{name}")
                 except UserError as error:
                     told = str(error)
                     raise UserError(told if "data.tests." in told else f"data.tests.{name}: {told}") from None
-            found[str(name)] = test
+            found[name] = test
         object.__setattr__(self, "tests", found or None)
 
     @property

@@ -1,11 +1,11 @@
 """A config of features that were computed elsewhere: its `features` section, and the heads on them."""
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from timecat.config.files import ProbeFile
+from timecat.config.names import check_data_names, check_name
 from timecat.config.paths import folders_of, places
 from timecat.config.read import Config, read_config
 from timecat.config.section import parse_section, suggestion
@@ -57,6 +57,7 @@ class FeaturesConfig:
     root: str = "runs"
 
     def __post_init__(self) -> None:
+        check_name(self.name, "features.name: the directory")
         if set(self.labels) != set(SPLITS):
             raise UserError(f"features.labels names {_names(self.labels)}; it must name two files, as train and test")
         if self.groups is not None and set(self.groups) != {"test"}:
@@ -70,8 +71,7 @@ class FeaturesConfig:
 
     def _check(self, name: str, extractor: ExtractorConfig) -> None:
         where = f"features.extractors.{name}"
-        if not re.fullmatch(r"\w[\w.-]*", name):
-            raise UserError(f"{where}: {name!r} cannot name a directory; take letters, digits, dots, _ and -")
+        check_name(name, "features.extractors: an extractor")
         if extractor.of is None:
             if extractor.train is None or extractor.test is None:
                 raise UserError(f"{where}: name two files, as train and test, or other extractors, as of")
@@ -117,6 +117,7 @@ class FeaturesFile:
     @classmethod
     def parse(cls, path: str, config: dict[str, Any]) -> "FeaturesFile":
         """Check what `read_config` gave."""
+        check_data_names([path], "the config")
         given = dict(config["features"])
         if isinstance(given.get("extractors"), dict):
             given["extractors"] = {

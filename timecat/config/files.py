@@ -7,6 +7,7 @@ from typing import Any
 
 from timecat.config.data import DataConfig
 from timecat.config.member import MemberConfig
+from timecat.config.names import data_name
 from timecat.config.paths import find_config, folders_of
 from timecat.config.places import Places
 from timecat.config.probe import HeadConfig, ProbeConfig
@@ -14,9 +15,9 @@ from timecat.config.read import Config, override, read_config
 from timecat.config.section import parse_section, suggestion
 from timecat.config.study import CatConfig, StudyConfig
 from timecat.config.trainer import PASSED_ON, PassedOn, TrainerConfig
+from timecat.config.types import MAX_SEED
 from timecat.errors import UserError
 
-MAX_SEED = 2**32 - 1  # NumPy's
 # Of the keys that a study's config and a probe's both have, these are about the machine: given on a study's command
 # line they reach its members and its probes alike, as every trainer.… does. All others are about one data set or one
 # network, and reach the members; a probe's own stand in its config.
@@ -189,11 +190,6 @@ def check_member(config: Config) -> tuple[MemberConfig, DataConfig]:
         parse_trainer(config.get("trainer"))
         model = parse_section(MemberConfig, config.get("model"), "model")
         return model, parse_section(DataConfig, config.get("data"), "data")
-
-
-def data_name(path: str) -> str:
-    """What the data set of a probe's config is called."""
-    return Path(path).stem
 
 
 def parse_trainer(section: dict[str, Any] | None) -> TrainerConfig:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from timecat.config.types import BelowOne, NonNegativeFloat, NonNegativeInt, OpenUnitInterval, PositiveInt
+from timecat.config.types import Batch, BelowOne, Classes, NonNegativeInt, OpenUnitInterval, PositiveInt, Rate, Width
 from timecat.errors import UserError
 
 Depth = Literal[10, 18, 34, 50, 101, 152]
@@ -65,27 +65,27 @@ class MemberConfig:
     """
 
     depth: Depth = 50
-    width: PositiveInt = 64
+    width: Width = 64
     stem: Stem = "imagenet"
-    num_classes: NonNegativeInt = 0
+    num_classes: Classes = 0
     init: Init = "torchvision"
     zero_init_residual: bool = False
     blurpool: bool = False
     optimizer: Optimizer = "schedule_free_adamw"
-    lr: NonNegativeFloat = 0.0025
-    lr_batch_size: PositiveInt | None = None
+    lr: Rate = 0.0025
+    lr_batch_size: Batch | None = None
     momentum: BelowOne = 0.9
     nesterov: bool = False
     beta2: BelowOne = 0.999
-    weight_decay: NonNegativeFloat = 0.0
-    norm_weight_decay: NonNegativeFloat | None = None
+    weight_decay: Rate = 0.0
+    norm_weight_decay: Rate | None = None
     schedule: Schedule = "constant"
     warmup_steps: NonNegativeInt = 0
     pct_start: OpenUnitInterval = 0.3
     label_smoothing: BelowOne = 0.0
     batch_norm: BatchNormStatistics = "recalibrate"
     batch_norm_batches: PositiveInt = 50
-    ghost_batch_size: PositiveInt | None = None
+    ghost_batch_size: Batch | None = None
     test_flip: bool = False
     channels_last: bool = True
     compile: bool = False

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-from timecat.config.types import NonNegativeFloat, NonNegativeInt, PositiveFloat
+from timecat.config.types import Classes, NonNegativeFloat, PositiveFloat, PositiveRate, Rate, Views
 from timecat.errors import UserError
 
 Solver = Literal["sgd", "lbfgs"]
@@ -38,10 +38,10 @@ class ProbeConfig:
     """
 
     weight_decays: list[NonNegativeFloat] = field(default_factory=lambda: [1e-4])
-    lrs: list[PositiveFloat] | None = None
+    lrs: list[PositiveRate] | None = None
     solver: Solver = "sgd"
     refit: bool = True
-    views: NonNegativeInt = 0
+    views: Views = 0
     storage: Storage = "float16"
     precision: Precision = "auto"
     compile: bool | None = None
@@ -77,7 +77,7 @@ class HeadConfig:
         weight_decay: of the linear layer.
     """
 
-    num_classes: NonNegativeInt = 0
+    num_classes: Classes = 0
     snapshots: list[str] = field(default_factory=list)
-    lr: PositiveFloat = 0.01
-    weight_decay: NonNegativeFloat = 1e-4
+    lr: PositiveRate = 0.01
+    weight_decay: Rate = 1e-4

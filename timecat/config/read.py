@@ -1,12 +1,9 @@
 """A config as it is written: YAML files and the command line's overrides, merged; no types yet."""
 
 import json
-import re
-from pathlib import Path
 from typing import Any
 
-import yaml
-
+from timecat.config.load import load_file, load_value
 from timecat.config.paths import on_command_line
 from timecat.config.places import Places
 from timecat.config.section import suggestion
@@ -28,25 +25,6 @@ class Config(dict[str, Any]):
         self.places = Places()
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML 1.2 floats: `1e-4` is a number, as Lightning's own parser reads it; and no key twice."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} stands twice", node.start_mark)
-        return super().construct_mapping(node, deep)
-
-
-_Loader.yaml_implicit_resolvers = {k: list(v) for k, v in yaml.SafeLoader.yaml_implicit_resolvers.items()}
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(\d+\.\d*|\.\d+|\d+)([eE][-+]?\d+)?$"),
-    list("-+.0123456789"),
-)
-
-
 def read_config(paths: list[str], overrides: dict[str, Any] | None = None) -> Config:
     """Merge YAML files, later ones over earlier ones, then `overrides` ({"model.lr": 0.1}) over all.
 
@@ -57,7 +35,7 @@ def read_config(paths: list[str], overrides: dict[str, Any] | None = None) -> Co
         raise UserError("no config given; name one, such as configs/demo.yaml")
     config = Config()
     for path in paths:
-        content, node = _load(path)
+        content, node = load_file(path)
         if not isinstance(content, dict):
             raise UserError(f"{path}: holds no sections; a config has study or probe, model, data, trainer")
         _merge(config, content)
@@ -76,27 +54,6 @@ def read_config(paths: list[str], overrides: dict[str, Any] | None = None) -> Co
             where = config.places.of(key) or paths[-1]
             raise UserError(f"{where}: {key} must be a section of keys, not {config[key]!r}")
     return config
-
-
-def _load(path: str) -> tuple[Any, yaml.Node | None]:
-    """What a file holds, and the nodes that it was made of."""
-    try:
-        loader = _Loader(Path(path).read_text())
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); give the path of a config in YAML") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not YAML ({' '.join(str(error).split())}); mend the file") from None
-    try:
-        node = loader.get_single_node()
-        return (None if node is None else loader.construct_document(node)), node
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        why = error.problem or error.context
-        raise UserError(f"{path}:{mark.line + 1 if mark else 1}: not YAML ({why}); mend the file") from None
-    except (yaml.YAMLError, ValueError, TypeError) as error:
-        raise UserError(f"{path}: not YAML ({' '.join(str(error).split())}); mend the file") from None
-    finally:
-        loader.dispose()
 
 
 def override(config: Config, overrides: dict[str, Any]) -> None:
@@ -141,10 +98,7 @@ def split_arguments(arguments: list[str]) -> tuple[list[str], dict[str, Any], li
                 raise UserError(f"{name}: no value given")
             value = rest.pop(0)
         if is_override:
-            try:
-                overrides[name[2:]] = yaml.load(value, _Loader)
-            except yaml.YAMLError:
-                overrides[name[2:]] = value
+            overrides[name[2:]] = load_value(value)
         else:
             configs.append(on_command_line(value))
     return configs, overrides, others

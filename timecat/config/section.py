@@ -10,18 +10,13 @@ from typing import Any, Literal, TypeVar
 
 from jsonargparse import ArgumentError, ArgumentParser
 
-from timecat.errors import UserError
+from timecat.errors import UserError, shown
 
 Section = TypeVar("Section")
 
-NUMBERS = {
-    "PositiveInt": "a whole number of 1 or more",
-    "NonNegativeInt": "a whole number of 0 or more",
-    "PositiveFloat": "a number above 0",
-    "NonNegativeFloat": "a number of 0 or more",
+NUMBERS = {  # by the type's name; those of `timecat.config.types` are called so
     "ClosedUnitInterval": "a number from 0 to 1",
     "OpenUnitInterval": "a number between 0 and 1",
-    "BelowOne": "a number from 0 to below 1",
     "int": "a whole number",
     "float": "a number",
     "bool": "true or false",
@@ -42,7 +37,7 @@ def parse_section(kind: type[Section], given: Any, where: str) -> Section:
     if given is None:
         given = {}
     if not isinstance(given, dict):
-        raise UserError(f"{where} must be a section of keys, not {given!r}")
+        raise UserError(f"{where} must be a section of keys, not {shown(given)}")
     fields = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
     for key in given:
         if key not in fields:
@@ -64,7 +59,7 @@ def parse_section(kind: type[Section], given: Any, where: str) -> Section:
         if key is None or key[1] not in fields:
             raise UserError(f"{where}: {' '.join(str(error).split())}") from None
         wanted = _words(types[key[1]])
-        raise UserError(f"{where}.{key[1]} is {given[key[1]]!r}; it must be {wanted}") from None
+        raise UserError(f"{where}.{key[1]} is {shown(given[key[1]])}; it must be {wanted}") from None
     return plain(kind(**parsed))
 
 
@@ -101,4 +96,5 @@ def _words(kind: Any) -> str:
         return f"{len(parts)} values, each {_words(parts[0])}"
     if origin is dict or kind is dict:
         return "a section of keys"
-    return NUMBERS.get(getattr(kind, "__name__", ""), str(kind))
+    name = getattr(kind, "__name__", str(kind))
+    return NUMBERS.get(name, name)

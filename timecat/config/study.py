@@ -3,12 +3,17 @@
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from timecat.config.types import NonNegativeFloat, NonNegativeInt, PositiveInt
+from timecat.config.names import check_data_names, check_name
+from timecat.config.types import Members, NonNegativeFloat, Place, PositiveInt, Seed
+from timecat.errors import UserError
 
 HeadKind = Literal["linear", "own", "ensemble"]
 Projection = Literal["pca", "random"]
 Equal = Literal["parameters", "training_flops"]
 
+# What lies where cats would: directories of the config's own members are member_<seed>, TensorBoard compares cats
+# beside a run of the study.
+TAKEN = ("member", "study", "lock", "made_of.json")
 CONTROLS = ("short", "narrow", "wide", "soup", "ensemble")  # keys of a cat that name another one
 
 
@@ -21,12 +26,12 @@ class AlikeConfig:
             {first: 0, steps: 200} snapshots of one run. By default a kind's members take one seed after the other.
     """
 
-    members: PositiveInt = 1
+    members: Members = 1
     steps: PositiveInt | None = None
     images: PositiveInt | None = None
     model: dict[str, Any] = field(default_factory=dict)
     data: dict[str, Any] = field(default_factory=dict)
-    first: NonNegativeInt | None = None
+    first: Place | None = None
 
 
 @dataclass(frozen=True)
@@ -60,7 +65,7 @@ class CatConfig:
             probabilities averaged; `ensemble` as the key of this name.
     """
 
-    members: PositiveInt | None = None
+    members: Members | None = None
     steps: PositiveInt | None = None
     images: PositiveInt | None = None
     model: dict[str, Any] = field(default_factory=dict)
@@ -109,10 +114,18 @@ class StudyConfig:
     probes: list[str] = field(default_factory=list)
     baseline: str | None = None
     direct: bool = False
-    repetitions: PositiveInt = 1
-    seeds: list[NonNegativeInt] | None = None
+    repetitions: Members = 1
+    seeds: list[Seed] | None = None
     images: PositiveInt | None = None
     unequal_because: str | None = None
     checkpoint_minutes: NonNegativeFloat = 5.0
-    slots: PositiveInt | None = None
+    slots: Members | None = None
     root: str = "runs"
+
+    def __post_init__(self) -> None:
+        check_name(self.name, "study.name: the study")
+        for name in self.cats:
+            check_name(name, "study.cats: a cat")
+            if name in TAKEN:
+                raise UserError(f"study.cats.{name}: timecat has files of this name; call the cat otherwise")
+        check_data_names(self.probes, "study.probes")

@@ -1,9 +1,11 @@
 """The `trainer` section of a config: Lightning's Trainer, of which studies and probes read a few keys."""
 
+import re
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
-from timecat.config.types import NonNegativeInt, PositiveInt
+from timecat.config.types import MAX_COUNT, Devices, NonNegativeFloat, NonNegativeInt, PositiveInt
+from timecat.errors import UserError, shown
 
 Accelerator = Literal["auto", "gpu", "cuda", "cpu", "mps", "tpu", "hpu"]
 Precision = Literal[
@@ -42,7 +44,7 @@ class PassedOn:
     limit_predict_batches: int | float | None = None
     limit_test_batches: int | float | None = None
     limit_val_batches: int | float | None = None
-    log_every_n_steps: NonNegativeInt | None = None
+    log_every_n_steps: PositiveInt | None = None
     min_epochs: NonNegativeInt | None = None
     min_steps: NonNegativeInt | None = None
     model_registry: str | None = None
@@ -53,6 +55,29 @@ class PassedOn:
     strategy: Any = "auto"
     use_distributed_sampler: bool = True
     val_check_interval: int | float | str | dict[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        for key in ("limit_predict_batches", "limit_test_batches", "limit_val_batches"):
+            _check_batches(key, getattr(self, key), least=0)
+        if not isinstance(self.val_check_interval, str | dict):
+            _check_batches("val_check_interval", self.val_check_interval)
+        if self.num_sanity_val_steps is not None and not -1 <= self.num_sanity_val_steps <= MAX_COUNT:
+            raise UserError("trainer.num_sanity_val_steps: give a whole number of 0 or more, or -1 for all")
+
+
+def _check_batches(key: str, value: float | None, least: int = 1) -> None:
+    """Refuse what is neither a number of batches nor a share of them.
+
+    Raises:
+        UserError: so.
+    """
+    if value is None or (isinstance(value, int) and least <= value <= MAX_COUNT):
+        return
+    if isinstance(value, int) or not (0 < value <= 1 or value == least):
+        raise UserError(
+            f"trainer.{key} is {shown(value)}; it must be a whole number of batches, {least} or more, or a share of "
+            "them between 0 and 1"
+        )
 
 
 PASSED_ON = tuple(field.name for field in fields(PassedOn))
@@ -87,12 +112,12 @@ class TrainerConfig:
 
     accelerator: Accelerator = "auto"
     devices: int | str | list[int] = "auto"
-    num_nodes: PositiveInt = 1
+    num_nodes: Devices = 1
     precision: Precision | None = None
     sync_batchnorm: bool = False
-    gradient_clip_val: float | None = None
+    gradient_clip_val: NonNegativeFloat | None = None
     gradient_clip_algorithm: Literal["norm", "value"] | None = None
-    deterministic: bool | str | None = None
+    deterministic: bool | Literal["warn"] | None = None
     benchmark: bool | None = None
     limit_train_batches: int | float | None = None
     overfit_batches: int | float = 0.0
@@ -103,6 +128,23 @@ class TrainerConfig:
     default_root_dir: str | None = None
     logger: Any = None
     other: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _check_batches("limit_train_batches", self.limit_train_batches)
+        _check_batches("overfit_batches", self.overfit_batches, least=0)
+        for key in ("max_steps", "max_epochs"):
+            value = getattr(self, key)
+            if value is not None and not -1 <= value <= MAX_COUNT:
+                raise UserError(f"trainer.{key} is {shown(value)}; it must be a whole number of 1 or more, or -1")
+        numbers = self.devices if isinstance(self.devices, list) else str(self.devices).split(",")
+        several = isinstance(self.devices, list) or len(numbers) > 1
+        if self.devices != "auto" and (
+            not all(re.fullmatch("-1|[0-9]{1,5}", str(number)) for number in numbers)
+            or len({str(number) for number in numbers}) < len(numbers)
+            or (not several and str(self.devices) == "0")
+            or not numbers
+        ):
+            raise UserError(f"trainer.devices is {shown(self.devices)}; it must be a number of them, auto, or their numbers")
 
     @property
     def devices_per_member(self) -> int:

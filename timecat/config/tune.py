@@ -8,11 +8,12 @@ from typing import Any, Literal
 from timecat.config.data import DataConfig
 from timecat.config.files import OF_THE_MACHINE, StudyFile, parse_seed, parse_trainer
 from timecat.config.member import MemberConfig
+from timecat.config.names import check_name
 from timecat.config.paths import find_config, folders_of
 from timecat.config.read import read_config
 from timecat.config.section import parse_section, suggestion
 from timecat.config.trainer import TrainerConfig
-from timecat.config.types import BelowOne, NonNegativeFloat, NonNegativeInt, PositiveFloat
+from timecat.config.types import BelowOne, NonNegativeFloat, NonNegativeInt, PositiveFloat, Rate
 from timecat.errors import UserError
 
 Method = Literal["finetune", "two_stage", "distill"]
@@ -72,8 +73,8 @@ class TuneConfig:
     images: NonNegativeInt
     name: str | None = None
     probe: str | None = None
-    lrs: list[NonNegativeFloat] = field(default_factory=lambda: [0.01])
-    weight_decays: list[NonNegativeFloat] = field(default_factory=lambda: [1e-4])
+    lrs: list[Rate] = field(default_factory=lambda: [0.01])
+    weight_decays: list[Rate] = field(default_factory=lambda: [1e-4])
     refit: bool = True
     dropout: BelowOne = 0.0
     head: TunedHead = "normal"
@@ -135,6 +136,7 @@ class TuneFile:
         with config.places.told():
             given = config["tune"]
             tune = parse_section(TuneConfig, given, "tune")
+            check_name(tune.name or Path(configs[-1]).stem, "tune.name (by default the file's): what is tuned")
             known = [each.name for each in dataclasses.fields(TuneConfig)]
             of_another = {key for keys in OF_METHOD.values() for key in keys} - set(OF_METHOD[tune.method])
             for key in known:

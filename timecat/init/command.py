@@ -10,7 +10,8 @@ from typing import Any
 
 import yaml
 
-from timecat.config.data import NAME, DataConfig
+from timecat.config.data import DataConfig
+from timecat.config.names import check_name
 from timecat.errors import UserError
 from timecat.files import read_json
 from timecat.init.choose import Choice, choose, default_images, images_in, steps_of
@@ -87,8 +88,8 @@ def init(
         raise UserError(f"--test-fraction {test_fraction}: choose a share between 0 and 1")
     if (images is not None and images < 1) or (hours is not None and not 0 < hours < 1e6):
         raise UserError(f"{'--hours' if images is None else '--images'}: must be above 0")
-    if name is not None and not re.fullmatch(NAME, name):
-        raise UserError(f"--name {name!r}: take letters, digits, dots, - and _")
+    if name is not None:
+        check_name(name, "--name: the study")
     own = Named(name or name_of(folder), look(folder, test_fraction))
     named = [own]
     for path in probes:

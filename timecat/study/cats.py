@@ -8,7 +8,8 @@ from timecat.config.files import StudyFile, data_name
 from timecat.config.paths import places as looked_in
 from timecat.config.section import parse_section, suggestion
 from timecat.config.study import CONTROLS, AlikeConfig, CatConfig
-from timecat.errors import UserError
+from timecat.config.types import MAX_MEMBERS
+from timecat.errors import UserError, shown
 from timecat.study.controls import control
 from timecat.study.plan import Alike, Cat, Elsewhere, has_horizon, places, total_steps
 
@@ -31,7 +32,7 @@ def make_cats(file: StudyFile) -> dict[str, Cat]:
             name, config = next(iter(left.items()))
             key = _controlled(config)[0]
             of = getattr(config, key)
-            raise UserError(f"study.cats.{name}.{key}: no cat {of!r} beside it; {suggestion(of, {*cats} - {name})}")
+            raise UserError(f"study.cats.{name}.{key}: no cat {shown(of)} beside it; {suggestion(of, {*cats} - {name})}")
         for name in ready:
             cats[name] = _control(file, name, left.pop(name), cats, baseline)
     return {name: cats[name] for name in configs}
@@ -86,13 +87,15 @@ def _cat(file: StudyFile, name: str, config: CatConfig) -> Cat:
     elif kind == "snapshots":
         steps = config.snapshots or []
         if not steps or len(set(steps)) < len(steps):
-            raise UserError(f"{where}.snapshots is {steps}; name different steps of the run")
+            raise UserError(f"{where}.snapshots is {shown(steps)}; name different steps of the run")
         of = tuple(Alike(1, step, dict(config.model), dict(config.data), first=0) for step in steps)
     else:
         if not config.of:
             raise UserError(f"{where}.of names no members; add one, such as {{members: 1, steps: 100}}")
         read = [parse_section(AlikeConfig, each, f"{where}.of.{k}") for k, each in enumerate(config.of)]
         of = tuple(_alike(each, batch, f"{where}.of.{k}") for k, each in enumerate(read))
+    if sum(each.members for each in of) > MAX_MEMBERS:
+        raise UserError(f"{where} has {sum(each.members for each in of):,} members; take {MAX_MEMBERS:,} at most")
     cat = Cat(name, of, total_steps(of) * batch)
     _check_snapshots(file, cat, where)
     return _finish(file, cat, config)
@@ -107,7 +110,7 @@ def _finish(file: StudyFile, cat: Cat, config: CatConfig) -> Cat:
     where, names = f"study.cats.{cat.name}", [data_name(path) for path in file.study.probes]
     for probe in config.probes or ():
         if probe not in names:
-            raise UserError(f"{where}.probes: no probe {probe!r} in study.probes; {suggestion(probe, names)}")
+            raise UserError(f"{where}.probes: no probe {shown(probe)} in study.probes; {suggestion(probe, names)}")
     head = cat.head if config.head == "linear" else config.head
     if head == "own" and config.backbone:
         raise UserError(f"{where}.head: the classifier of {config.backbone} is left out; take linear")

@@ -25,6 +25,7 @@ from timecat.study.cats import direct_cats, make_cats
 from timecat.study.directory import StudyDirectory
 from timecat.study.plan import Cat, Elsewhere, MemberPlan, SeededCat, Snapshot, has_horizon, places
 
+MAX_PLANNED = 10_000  # trainings of a study
 SET_BY_THE_STUDY = {"max_steps": -1, "max_epochs": None, "max_time": None, "default_root_dir": None}
 
 
@@ -106,6 +107,11 @@ class Study:
         if seeds is None:
             if first is None:
                 raise UserError("seed_everything must be a number of 0 or more: member k's seed is seed_everything + k")
+            if needed > MAX_PLANNED:
+                raise UserError(
+                    f"study.repetitions {self.repetitions:,} of {self.most_members:,} members are {needed:,} trainings; "
+                    f"take {MAX_PLANNED:,} at most"
+                )
             if first + needed - 1 > MAX_SEED:
                 raise UserError(
                     f"{needed:,} members need seeds beyond {MAX_SEED:,}; choose fewer, or a lower seed_everything"
@@ -131,16 +137,27 @@ class Study:
                 model = self.file.member(each.model, f"{where}.model") if each.model else self.model
                 data = self.file.images(each.data, f"{where}.data") if each.data else self.data
                 name = cat.name if len(cat.of) == 1 else f"{cat.name}-{number}"
+                if any(kind.name == name for kind in kinds):
+                    raise UserError(
+                        f"study.cats.{cat.name}: its members' directories would be {name}_…, as those of another cat "
+                        "are; call one of the two otherwise"
+                    )
                 kinds.append(_Kind(name, each.different, model, data))
         return kinds
 
     def _plan(self) -> list[MemberPlan]:
         plans: dict[str, MemberPlan] = {}
+        owners: dict[str, tuple[str, int]] = {}
         for repetition in range(self.repetitions):
             for cat in self.cats.values():
                 for kind, seed, steps in self._members_of(cat, repetition):
                     name = kind.member_name(seed, steps)
                     plan = plans.get(name) or MemberPlan(len(plans), name, seed, kind.model, kind.data, ())
+                    if owners.setdefault(name, (kind.name, seed)) != (kind.name, seed):  # a, 1_4 and a_1, 4
+                        raise UserError(
+                            f"study.cats.{cat.name}: its members' directory would be {name}, as one of another cat is; "
+                            "call one of the two otherwise"
+                        )
                     plans[name] = _with_snapshots(plan, {*plan.snapshots, steps})
         return list(plans.values())
 
