@@ -45,11 +45,23 @@ def as_json(content: Any) -> Any:
     return json.loads(json.dumps(content))
 
 
+def load_json(path: Path) -> Any:
+    """The file's content.
+
+    Raises:
+        OSError: it is not there, or cannot be read.
+        ValueError, RecursionError: it is not JSON, or not a file.
+    """
+    if path.exists() and not path.is_file():
+        raise ValueError("it is not a file")
+    return json.loads(path.read_text("utf-8"))
+
+
 def read_json(path: Path) -> Any | None:
     """The file's content, or None where there is no such file or it is not JSON."""
     try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError):
+        return load_json(path)
+    except (OSError, ValueError, RecursionError):
         return None
 
 

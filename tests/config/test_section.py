@@ -31,7 +31,11 @@ def test_values_are_of_plain_types():
         (MemberConfig, {"label_smoothing": 1}, "model.label_smoothing is 1; it must be a number from 0 to below 1"),
         (MemberConfig, {"widht": 8}, "unknown key model.widht; did you mean width?"),
         (MemberConfig, [8], "model must be a section of keys, not [8]"),
-        (MemberConfig, {"width": None}, "model.width is null; it must be a whole number from 1 to 4,096, or leave it out"),
+        (
+            MemberConfig,
+            {"width": None},
+            "model.width is null; it must be a whole number from 1 to 4,096, or leave it out",
+        ),
         (DataConfig, {}, "data.train is missing; add it"),
         (DataConfig, {"train": None}, "data.train is missing; add it"),
         (

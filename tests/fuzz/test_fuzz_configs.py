@@ -1,7 +1,5 @@
 """2,000 damaged configs: each command ends in what it is for, or in one line, within seconds."""
 
-from pathlib import Path
-
 import pytest
 
 from tests.support.hostile import bases, built, ended

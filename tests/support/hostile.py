@@ -51,7 +51,7 @@ def ended(words: list[str], statuses: tuple[int, ...] = (0, 2)) -> tuple[int, st
     lines = err.splitlines()
     if len(lines) != 1 or not err.endswith("\n"):
         return status, f"{len(lines)} lines: {err[:300]!r}"
-    if len(err) > LONGEST or not err.isprintable() and not err[:-1].isprintable():
+    if len(err) > LONGEST or (not err.isprintable() and not err[:-1].isprintable()):
         return status, f"a line of {len(err)} characters: {err[:200]!r}"
     return status, "" if err.startswith("timecat: ") else f"no line of timecat: {err!r}"
 

@@ -14,13 +14,47 @@ from timecat.config.trainer import PassedOn
 INTEGERS = (-(2**63), -1, 0, 1, 2, 3, 7, 999_983, 1_000_000, 2**31, 2**32 - 1, 2**32, 2**63, 10**10, 10**400, -(10**30))
 FLOATS = (float("nan"), float("inf"), float("-inf"), -0.5, 0.0, 0.5, 1.0, 1.5, 1e-300, 1e6, 1e300)
 WORDS = (
-    *("", " ", "x", "null", "1", "1e4", "auto", "cpu", "[/x]", "[bold]a[/bold]", "a\nb", "a\tb", "\x1b[31mred", "a\x00b"),
+    *(
+        "",
+        " ",
+        "x",
+        "null",
+        "1",
+        "1e4",
+        "auto",
+        "cpu",
+        "[/x]",
+        "[b]a[/b]",
+        "a\nb",
+        "a\tb",
+        "\x1b[31mred",
+        "a\x00b",
+    ),
     *("..", "../..", "/", "/etc/passwd", "a/b", "-rf", "--member", "%s", "%j", "{}", "{0}", "$HOME", "`id`", "'", '"'),
-    *("é", "猫", "\u202e", "\ud83d\ude00", "e" * 300, "word " * 400, "nan", "~", "true", "*", "?", "\\", "member", "study"),
+    *(
+        "é",
+        "猫",
+        "\u202e",
+        "\ud83d\ude00",
+        "e" * 300,
+        "word " * 400,
+        "nan",
+        "~",
+        "true",
+        "*",
+        "?",
+        "\\",
+        "member",
+        "study",
+    ),
 )
 OTHERS = (
     *(None, True, False, [], {}, [[]], [None], [1, 2], ["a", "b"], {"a": 1}, {1: 2}, {None: None}, {True: 1}),
-    *([{"members": 1, "steps": 4}], {"members": 1, "steps": 4}, {"class_path": "os.system", "init_args": {"command": "x"}}),
+    *(
+        [{"members": 1, "steps": 4}],
+        {"members": 1, "steps": 4},
+        {"class_path": "os.system", "init_args": {"command": "x"}},
+    ),
     *({"weight": -1}, [0.0, 1.0], [1.0, 0.0], [2, 3], list(range(2000)), {"data": {"model": {"study": {}}}}),
 )
 SECTIONS = ("seed_everything", "study", "model", "data", "trainer", "probe", "features", "tune", "ckpt_path", "cats")

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from timecat.config.section import parse_section
 from timecat.config.names import check_name
+from timecat.config.section import parse_section
 from timecat.config.types import (
     Batch,
     BelowOne,

@@ -23,7 +23,9 @@ def check_name(name: object, where: str) -> str:
         UserError: it is none.
     """
     if not isinstance(name, str) or not re.fullmatch(NAME, name):
-        raise UserError(f"{where} is called {shown(name)}; take letters, digits, dots, - and _, a letter or digit first")
+        raise UserError(
+            f"{where} is called {shown(name)}; take letters, digits, dots, - and _, a letter or digit first"
+        )
     if len(name) > LONGEST_NAME:
         raise UserError(f"{where} is called {shown(name)}, {len(name)} letters; take {LONGEST_NAME} at most")
     return name

@@ -144,7 +144,9 @@ class TrainerConfig:
             or (not several and str(self.devices) == "0")
             or not numbers
         ):
-            raise UserError(f"trainer.devices is {shown(self.devices)}; it must be a number of them, auto, or their numbers")
+            raise UserError(
+                f"trainer.devices is {shown(self.devices)}; it must be a number of them, auto, or their numbers"
+            )
 
     @property
     def devices_per_member(self) -> int:

@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     Place = int
     PositiveFloat = NonNegativeFloat = ClosedUnitInterval = OpenUnitInterval = BelowOne = Rate = PositiveRate = float
 else:
-    from jsonargparse.typing import ClosedUnitInterval, OpenUnitInterval, restricted_number_type
+    from jsonargparse.typing import ClosedUnitInterval as ClosedUnitInterval
+    from jsonargparse.typing import OpenUnitInterval as OpenUnitInterval
+    from jsonargparse.typing import restricted_number_type
 
     def _whole(low: int, high: int, words: str = "", *others: tuple[str, int]) -> type:
         words = words or f"a whole number from {low} to {high:,}"

@@ -2,7 +2,7 @@
 
 from functools import cached_property
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
@@ -13,9 +13,9 @@ from timecat.data.split import SPLIT_SEED, stratified_split
 from timecat.errors import UserError
 from timecat.extraction.arrays import open_features, open_whole_numbers
 from timecat.extraction.blocks import Block, ExternalCat
-from timecat.study.directory import Protocol, StudyDirectory, read_record
+from timecat.study.directory import Protocol, StudyDirectory
 from timecat.study.protocols import BEFORE
-from timecat.study.results import CatResult, Results, head_settings, order_before
+from timecat.study.results import CatResult, Results, head_settings, order_before, read_stored
 
 
 class ExternalFeatures:
@@ -147,7 +147,7 @@ class ExternalFeatures:
 
     def read_results(self, protocol: Protocol) -> Results | None:
         """The results by this protocol, where they are of these labels and of heads as in the config; else None."""
-        stored = read_record(self.directory.probe(self.probe.name).results(protocol))
+        stored = read_stored(self.directory.probe(self.probe.name).results(protocol))
         if stored is None or stored.get("classes") != self.probe.model.num_classes:
             return None
         heads, labels = head_settings(self.probe, protocol), self.label_hashes()
@@ -156,14 +156,16 @@ class ExternalFeatures:
             return None
         if any(digest not in (None, before.get(split)) for split, digest in labels.items()):
             return None
-        return cast(Results, stored)
+        return stored
 
     def result_of(self, results: Results | None, extractor: str) -> CatResult | None:
         """An extractor's result, of its files as they are; of files that are gone it is taken as it is."""
         of_cat = results["cats"].get(extractor) if results is not None else None
         if of_cat is None:
             return None
-        result, now = of_cat["repetitions"]["0"], self.hashes(extractor)
+        result, now = of_cat["repetitions"].get("0"), self.hashes(extractor)
+        if result is None:
+            return None
         before = result.get("weights", [])
         same = len(before) == len(now) and all(digest in (None, old) for digest, old in zip(now, before, strict=True))
         return result if same else None

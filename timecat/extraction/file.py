@@ -67,7 +67,7 @@ class FeatureFile:
 
     def is_complete(self) -> bool:
         """Whether the whole array lies there and was made of the same weights, data and view."""
-        return (read_record(self._json) or {}).get("key") == self.key and self.path.exists()
+        return (read_record(self._json, again=True) or {}).get("key") == self.key and self.path.exists()
 
     def _digests(self) -> dict[int, str]:
         """The shards that are on the disk, and their hashes."""

@@ -4,10 +4,10 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from timecat import files
-from timecat.study.directory import ProbeDirectory, Protocol, read_record
+from timecat.study.directory import ProbeDirectory, Protocol
+from timecat.study.results import Results, read_stored
 
 
 def set_aside(directory: ProbeDirectory, protocol: Protocol, keep: bool = False) -> None:
@@ -16,17 +16,17 @@ def set_aside(directory: ProbeDirectory, protocol: Protocol, keep: bool = False)
     Args:
         keep: leave them where they are too.
     """
-    record = read_record(directory.results(protocol))
+    record = read_stored(directory.results(protocol))
     if record is None:
         return
     place = directory.earlier_results(files.sha256(directory.results(protocol))[:16])
     _carry(directory, place, protocol, record, _link if keep else _move)
 
 
-def bring_back(directory: ProbeDirectory, protocol: Protocol, are_wanted: Callable[[dict[str, Any]], bool]) -> bool:
+def bring_back(directory: ProbeDirectory, protocol: Protocol, are_wanted: Callable[[Results], bool]) -> bool:
     """Put earlier results, the newest that are wanted, to where no results are; whether there are any."""
     for place in directory.all_earlier_results(protocol):
-        record = read_record(place.results(protocol))
+        record = read_stored(place.results(protocol))
         if record is not None and are_wanted(record):
             _carry(place, directory, protocol, record, _move)
             return True
@@ -37,7 +37,7 @@ def _carry(
     here: ProbeDirectory,
     there: ProbeDirectory,
     protocol: Protocol,
-    record: dict[str, Any],
+    record: Results,
     carry: Callable[[Path, Path], None],
 ) -> None:
     """The results at last: what is stopped before leaves them where they were."""
@@ -48,7 +48,7 @@ def _carry(
             carry(path, target)
 
 
-def _paths(directory: ProbeDirectory, protocol: Protocol, record: dict[str, Any]) -> list[Path]:
+def _paths(directory: ProbeDirectory, protocol: Protocol, record: Results) -> list[Path]:
     results = {f"{cat}_{k}": each for cat, of in record["cats"].items() for k, each in of["repetitions"].items()}
     tests = {name for each in results.values() for name in each.get("tests", {})}
     places = [directory, *(directory.test(name) for name in sorted(tests))]

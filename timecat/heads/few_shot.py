@@ -17,7 +17,7 @@ from timecat.heads.sources import Source, probes_of
 from timecat.heads.stored import StoredCat, StoredFeatures, images_to_fit, opened, unfinished
 from timecat.progress_bar import bar
 from timecat.study.directory import write_record
-from timecat.study.few_shot import ALL, Cell, Size
+from timecat.study.few_shot import ALL, Cell, FewShot, Size
 from timecat.terminal import say
 
 SHOTS = ("1", "2", "5", "10", "20", "50", "100", ALL)
@@ -75,7 +75,7 @@ class _Fewer:
             "views": self.probe.probe.views,
             "weight_decays": list(WEIGHT_DECAYS),
         }
-        self.record = features.begin(path, settings)
+        self.record = features.begin(path, FewShot, settings)
         self.path, there = path, of_class[of_class > 0]
         self.record |= {"classes": len(there), "test_images": len(labels["test"])}
         sizes: dict[str, Size] = self.record.setdefault("sizes", {})

@@ -12,7 +12,7 @@ from timecat.heads.sources import Source, probes_of
 from timecat.heads.stored import StoredCat, StoredFeatures, images_to_fit, opened, unfinished
 from timecat.progress_bar import bar
 from timecat.study.directory import write_record
-from timecat.study.knn import KnnOfCat, KnnSetting
+from timecat.study.knn import Knn, KnnOfCat, KnnSetting
 
 KS = (10, 20, 100, 200)  # DINO's
 TEMPERATURE = 0.07  # of both papers
@@ -61,7 +61,7 @@ def _classify_all(features: StoredFeatures, grid: list[tuple[int, float]]) -> No
         "refit": features.probe.probe.refit,
         "views": features.probe.probe.views,
     }
-    record = features.begin(path, settings, arrays)
+    record = features.begin(path, Knn, settings, arrays)
     predictions = read_predictions(arrays) if record["cats"] else {}
     left = unfinished(record, features.cats)
     left += [cat for cat in features.cats if cat not in left and cat.of.name not in predictions]

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from timecat import files
 from timecat.errors import UserError
+from timecat.study.arrays import read_npz
 
 
 class LinearHead(NamedTuple):
@@ -116,10 +117,9 @@ def load_head(path: Path, digest: str) -> KeptHead:
     Raises:
         UserError: it is another file than was written.
     """
-    if files.sha256(path) != digest:
+    if not path.is_file() or files.sha256(path) != digest:
         raise UserError(f"{path}: is not the head that the results tell of; remove it, `timecat probe` trains it again")
-    with np.load(path) as arrays:
-        fields = LinearHead._fields
-        count = len(arrays) // len(fields)
-        heads = [LinearHead(*(torch.from_numpy(arrays[f"{name}_{k}"]) for name in fields)) for k in range(count)]
+    arrays, fields = read_npz(path) or {}, LinearHead._fields
+    count = len(arrays) // len(fields)
+    heads = [LinearHead(*(torch.from_numpy(arrays[f"{name}_{k}"]) for name in fields)) for k in range(count)]
     return heads[0] if len(heads) == 1 else EnsembleHead(tuple(heads))

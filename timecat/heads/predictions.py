@@ -6,15 +6,21 @@ from pathlib import Path
 import numpy as np
 
 from timecat import files
+from timecat.study.arrays import check_predictions, read_npz
+
+HEADS_AGAIN = "put it back from a copy, or remove it, and `timecat probe` trains its heads again"
 
 
 def read_predictions(path: Path) -> dict[str, np.ndarray]:
-    """predictions.npz by name; nothing where there is none, or a damaged one."""
-    try:
-        with np.load(path) as arrays:
-            return dict(arrays)
-    except (OSError, ValueError, EOFError):
-        return {}
+    """predictions.npz by name; nothing where there is none.
+
+    Raises:
+        UserError: it is damaged.
+    """
+    arrays = read_npz(path, HEADS_AGAIN)
+    if arrays:
+        check_predictions(path, arrays, [], HEADS_AGAIN)
+    return arrays or {}
 
 
 def write_predictions(path: Path, arrays: dict[str, np.ndarray]) -> None:

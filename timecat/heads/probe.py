@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from itertools import chain
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,7 +30,7 @@ from timecat.heads.protocols import ChosenHead, choose
 from timecat.heads.scores import scores
 from timecat.heads.sweep import largest_first
 from timecat.study import progress
-from timecat.study.directory import ProbeDirectory, Protocol, read_record, write_record
+from timecat.study.directory import ProbeDirectory, Protocol, write_record
 from timecat.study.plan import SeededCat
 from timecat.study.results import (
     CatResult,
@@ -41,6 +41,7 @@ from timecat.study.results import (
     head_settings,
     image_settings,
     projection_of,
+    read_stored,
     result_of,
 )
 from timecat.study.saved_plan import save_preprocessing
@@ -202,18 +203,18 @@ def _begin(study: Study, store: FeatureStore, protocol: Protocol) -> Results:
     probe, directory = store.probe, study.directory.probe(store.name)
     test_images, train_images = len(store.parts["test"].indices), sum(len(part) for part in store.data.split())
 
-    def are_wanted(stored: dict[str, Any]) -> bool:
-        same_images = (stored.get("test_images"), stored.get("train_images")) == (test_images, train_images)
+    def are_wanted(stored: Results) -> bool:
+        same_images = (stored["test_images"], stored["train_images"]) == (test_images, train_images)
         return same_images and are_of(probe, protocol, stored)
 
-    if (stored := read_record(directory.results(protocol))) is not None and not are_wanted(stored):
+    if (stored := read_stored(directory.results(protocol))) is not None and not are_wanted(stored):
         set_aside(directory, protocol)
         stored = None
     if stored is None and bring_back(directory, protocol, are_wanted):
         say(f"{directory}: results of this config were there before, and are there again")
-        stored = read_record(directory.results(protocol))
+        stored = read_stored(directory.results(protocol))
     if stored is not None:
-        return cast(Results, {**stored, "images": image_settings(probe)})
+        return {**stored, "images": image_settings(probe)}
     return {
         "data": probe.name,
         "protocol": protocol,

@@ -10,7 +10,7 @@ from typing import Any
 from timecat.config.files import ProbeFile
 from timecat.extraction.external import ExternalFeatures
 from timecat.study.directory import read_record
-from timecat.study.results import are_the_same, image_settings, projection_of
+from timecat.study.results import FINISHED_WORK, are_the_same, image_settings, projection_of
 from timecat.study.study import Study
 
 Source = Study | ExternalFeatures
@@ -49,13 +49,13 @@ def is_of_these_images(source: Source, probe: ProbeFile, record: dict[str, Any])
     return {**record["images"], **now} == {**now, **record["images"]}
 
 
-def read_current(source: Source, probe: ProbeFile, path: Path) -> dict[str, Any] | None:
+def read_current(source: Source, probe: ProbeFile, path: Path, kind: Any) -> dict[str, Any] | None:
     """A record with the entries of the cats as they are planned and on disk; None where it has none.
 
     Raises:
-        UserError: it is of a version that this timecat does not know.
+        UserError: it is damaged, or of a version that this timecat does not know.
     """
-    record = read_record(path)
+    record = read_record(path, kind, FINISHED_WORK)
     if record is None or not is_of_these_images(source, probe, record):
         return None
     cats: dict[str, dict[str, Any]] = {}

@@ -25,7 +25,7 @@ from timecat.heads.sources import Source, images_of_features, is_of_these_images
 from timecat.heads.sweep import Concatenation
 from timecat.study import progress
 from timecat.study.directory import ProbeDirectory, read_record
-from timecat.study.results import projection_of
+from timecat.study.results import FINISHED_WORK, projection_of
 from timecat.study.study import Study
 
 
@@ -77,13 +77,17 @@ class StoredFeatures:
         """
         return self.passes.matrix(part, list(cat.of.snapshots), beside)
 
-    def begin(self, path: Path, settings: dict[str, Any], *others: Path) -> dict[str, Any]:
+    def begin(self, path: Path, kind: Any, settings: dict[str, Any], *others: Path) -> dict[str, Any]:
         """The record there is, or a new one; one of other images or settings gets a name of its own first.
 
         Args:
+            kind: the TypedDict that the record is.
             others: files beside it that go with it.
+
+        Raises:
+            UserError: the record is damaged.
         """
-        record, settings = read_record(path), files.as_json(settings)
+        record, settings = read_record(path, kind, FINISHED_WORK), files.as_json(settings)
         if record is not None:
             if record["settings"] == settings and is_of_these_images(self.source, self.probe, record):
                 return record

@@ -10,9 +10,11 @@ from timecat.errors import UserError
 from timecat.networks.cat import FrozenCat
 from timecat.study.directory import StudyDirectory, read_record
 from timecat.study.reported import Report
-from timecat.study.saved_plan import read_networks
+from timecat.study.saved_plan import PLAN_AGAIN, SavedPlan, SavedPreprocessing, read_networks
+from timecat.study.schema import mismatch
 
 CONFIG, CARD = "config.json", "README.md"
+REPORT_AGAIN = "`timecat report` writes it again"
 PAPER = "https://arxiv.org/abs/2506.18221"
 UPLOAD = "hf upload USER/NAME {out}"
 
@@ -43,6 +45,10 @@ class Config(TypedDict):
     classes: list[str]
     preprocessing: dict[str, Any]
     sha256: dict[str, str]
+
+
+class _Preprocessed(TypedDict):
+    preprocessing: SavedPreprocessing
 
 
 @dataclass(frozen=True)
@@ -83,7 +89,7 @@ def model_card(config: Config, source: Exported, license_: str | None, names: li
         UserError: the study is of an earlier version.
     """
     directory = StudyDirectory(source.study)
-    plan, cat = read_record(directory.plan) or {}, source.cat
+    plan, cat = read_record(directory.plan, SavedPlan, PLAN_AGAIN) or {}, source.cat
     _, networks = read_networks(directory, cat, source.repetition)
     runs = {run["name"]: run for run in plan["runs"]}
     trained = [
@@ -142,7 +148,7 @@ def _training(runs: list[dict[str, Any]], plan: dict[str, Any]) -> list[str]:
 
 def _scores(directory: StudyDirectory, cat: str) -> list[str]:
     """The report's, over all repetitions; these weights are those of one of them."""
-    report = cast(Report | None, read_record(directory.report("heldout", ".json")))
+    report = cast(Report | None, read_record(directory.report("heldout", ".json"), Report, REPORT_AGAIN))
     if report is None or cat not in report["cats"]:
         return []
     lines = [
@@ -195,6 +201,7 @@ def read_config(out: Path) -> Config:
         UserError: it is not what `timecat export` writes.
     """
     content = files.read_json(out / CONFIG)
-    if not isinstance(content, dict) or Config.__required_keys__ - set(content):
-        raise UserError(f"{out / CONFIG}: is not what `timecat export` writes; export the cat again")
+    why = mismatch(content, Config) or mismatch(content, _Preprocessed)
+    if why is not None:
+        raise UserError(f"{out / CONFIG}: is not what `timecat export` writes ({why}); export the cat again")
     return cast(Config, content)

@@ -14,7 +14,8 @@ from timecat.inference.card import CONFIG, read_config
 from timecat.inference.export import HEAD
 from timecat.networks.backbone import Weights
 from timecat.networks.cat import FrozenCat
-from timecat.study.directory import ProbeDirectory, StudyDirectory, read_record
+from timecat.study.directory import ProbeDirectory, StudyDirectory
+from timecat.study.results import read_stored
 from timecat.study.saved_plan import SavedNetwork, read_networks, read_preprocessing
 
 
@@ -137,7 +138,7 @@ def _of_members(directory: StudyDirectory, cat: str, networks: list[SavedNetwork
 
 
 def _head(directory: StudyDirectory, probe: ProbeDirectory, data: str, name: str, weights: list[str]) -> Classifier:
-    results = read_record(probe.results("heldout"))
+    results = read_stored(probe.results("heldout"))
     if results is None:
         known = directory.probed()
         remedy = suggestion(data, known) if known else "`timecat probe` makes one"

@@ -8,11 +8,13 @@ from timecat.config.files import ProbeFile
 from timecat.errors import UserError
 from timecat.extraction.external import ExternalFeatures
 from timecat.heads.kept_logits import CHECKED, read_logits
+from timecat.heads.predictions import HEADS_AGAIN
 from timecat.report.calibration import summarise
 from timecat.report.estimate import holm, intervals, p_values, shown, unit_of
 from timecat.report.extra_tests import add_extra_tests
 from timecat.report.few_shot import summarise_few_shot
 from timecat.report.knn import summarise_knn
+from timecat.study.arrays import check_predictions, read_npz
 from timecat.study.cat_costs import costs_of_cats
 from timecat.study.directory import Protocol
 from timecat.study.reported import Accuracy, DataSummary, Gap, Gaps, Report, Unit
@@ -194,14 +196,12 @@ def read_predictions(
     """
     path = study.directory.probe(probe.name).predictions(protocol)
     wrong = UserError(f"{path}: does not hold the predictions that the results beside it are of; run `timecat probe`")
-    try:
-        with np.load(path) as stored:
-            arrays = dict(stored)
-    except (OSError, ValueError, EOFError):
-        raise wrong from None
+    if (arrays := read_npz(path, HEADS_AGAIN)) is None:
+        raise wrong
+    check_predictions(path, arrays, [name for of_cat in by_cat.values() for name in of_cat], HEADS_AGAIN)
     for of_cat in by_cat.values():
         for name, result in of_cat.items():
-            if name not in arrays or abs(100 * (arrays[name] == arrays["labels"]).mean() - result["acc1"]) > 1e-6:
+            if not abs(100 * (arrays[name] == arrays["labels"]).mean() - result["acc1"]) <= 1e-6:
                 raise wrong
             if (logits := study.directory.probe(probe.name).logits(name, protocol)).exists():
                 read_logits(logits, arrays[name], rows=CHECKED)

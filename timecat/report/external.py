@@ -85,7 +85,7 @@ def report_external(features: ExternalFeatures, protocol: Protocol = "heldout") 
     shown = [calibration, first] if calibration else [first]
     for section in shown:
         section.show()
-    written = read_record(paths[".json"]) or {}
+    written = read_record(paths[".json"], again=True) or {}
     if {**written, "version": 0} != {**files.as_json(content), "version": 0} or not paths[".png"].exists():
         png = _picture(features, content, "png")
         sections = [*reversed(shown), *map(knn_section, content.get("knn", {}).values())]

@@ -8,8 +8,10 @@ import numpy as np
 from timecat.config.files import ProbeFile
 from timecat.errors import UserError
 from timecat.heads.ood import SCORES, auroc, delong, placements
+from timecat.heads.predictions import HEADS_AGAIN
 from timecat.heads.scores import interval
 from timecat.report.calibration import summarise
+from timecat.study.arrays import read_npz
 from timecat.study.directory import Protocol
 from timecat.study.reported import Report
 from timecat.study.results import CatResult, missing_tests
@@ -72,7 +74,7 @@ def _accuracies(
             if seeded not in arrays or "labels" not in arrays or "scores" not in result:
                 raise wrong
             values.append(arrays[seeded] == arrays["labels"])
-            if abs(100 * values[-1].mean() - result["scores"]["acc1"]) > 1e-6:
+            if not abs(100 * values[-1].mean() - result["scores"]["acc1"]) <= 1e-6:
                 raise wrong
         right[cat] = np.mean(values, axis=0)
         found[cat] = [100 * float(each.mean()) for each in values]
@@ -105,7 +107,7 @@ def _aurocs(study: Study, path: Path, read: dict[str, dict[str, ExtraTestResult]
                 of_all, other = arrays[f"{seeded}_{score}"], arrays["ood"]
                 own = of_all[~other], of_all[other]
                 value = auroc(*own)
-                if abs(value - result.get("auroc", {}).get(score, -1.0)) > 1e-6:
+                if not abs(value - result.get("auroc", {}).get(score, -1.0)) <= 1e-6:
                     raise wrong
                 sides.append(placements(*own))
                 values.setdefault(cat, []).append(value)
@@ -122,11 +124,10 @@ def _aurocs(study: Study, path: Path, read: dict[str, dict[str, ExtraTestResult]
 
 def _arrays(path: Path) -> tuple[dict[str, np.ndarray], UserError]:
     wrong = UserError(f"{path}: does not hold the predictions that the results are of; remove it, run `timecat probe`")
-    try:
-        with np.load(path) as stored:
-            return dict(stored), wrong
-    except (OSError, ValueError, EOFError):
-        raise wrong from None
+    arrays = read_npz(path, HEADS_AGAIN)
+    if arrays is None or len({len(array) if array.ndim else 0 for array in arrays.values()}) > 1:
+        raise wrong
+    return arrays, wrong
 
 
 def _score(

@@ -25,7 +25,7 @@ def summarise_few_shot(source: Source, probe: ProbeFile) -> FewShotSummary | Non
     Means are over the draws and repetitions that all cats with heads on so many images have.
     """
     path = source.directory.probe(probe.name).few_shot(".json")
-    found = cast(FewShot | None, read_current(source, probe, path))
+    found = cast(FewShot | None, read_current(source, probe, path, FewShot))
     if found is None:
         return None
     sizes: list[SizeSummary] = []

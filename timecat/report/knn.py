@@ -7,7 +7,9 @@ import numpy as np
 from timecat.config.files import ProbeFile
 from timecat.heads.sources import Source, probes_of, read_current
 from timecat.report.estimate import intervals, shown, unit_of, words
+from timecat.study.arrays import check_predictions, read_npz
 from timecat.study.knn import Knn, KnnRow, KnnSummary
+from timecat.study.results import FINISHED_WORK
 from timecat.tables import Section, Table, points, score
 from timecat.terminal import say
 
@@ -15,14 +17,13 @@ from timecat.terminal import say
 def summarise_knn(source: Source, probe: ProbeFile) -> KnnSummary | None:
     """What `timecat knn` found on a data set with the cats as they are; None where it found nothing yet."""
     directory = source.directory.probe(probe.name)
-    found = cast(Knn | None, read_current(source, probe, directory.knn(".json")))
+    found = cast(Knn | None, read_current(source, probe, directory.knn(".json"), Knn))
     if found is None:
         return None
-    try:
-        with np.load(directory.knn(".npz")) as stored:
-            arrays = dict(stored)
-    except (OSError, ValueError, EOFError):
+    if (arrays := read_npz(directory.knn(".npz"), FINISHED_WORK)) is None:
         return None
+    named = [f"{name}_{k}" for name, entries in found["cats"].items() for k in entries]
+    check_predictions(directory.knn(".npz"), arrays, [name for name in named if name in arrays], FINISHED_WORK)
     right = {
         name: {k: (arrays[f"{name}_{k}"] == arrays["labels"]).astype(float) for k in entries}
         for name, entries in found["cats"].items()

@@ -53,7 +53,7 @@ def report(study: Study, protocol: Protocol = "heldout") -> Report:
 
 
 def _is_written(study: Study, content: Report, protocol: Protocol) -> bool:
-    written = read_record(study.directory.report(protocol, ".json"))
+    written = read_record(study.directory.report(protocol, ".json"), again=True)
     pictures = (study.directory.report(protocol, ".png"), study.directory.cost_picture(protocol, ".png"))
     if written is None or not all(path.exists() for path in pictures):
         return False

@@ -7,8 +7,9 @@ import numpy as np
 from timecat.config.files import ProbeFile
 from timecat.report.collect import read_predictions, results_by_cat
 from timecat.report.estimate import intervals, shown, unit_of, words
+from timecat.study.arrays import check_predictions, read_npz
 from timecat.study.reported import Report
-from timecat.study.results import read_results
+from timecat.study.results import FINISHED_WORK, read_results
 from timecat.study.study import Study
 from timecat.study.tuned import Difference, Tuned, TunedAccuracy, TunedSummary, is_of, read_tuned
 from timecat.tables import Section, Table, points, score
@@ -63,9 +64,11 @@ def _accuracy(
 ) -> TunedAccuracy:
     right, labels = {}, np.empty(0)
     for number in repetitions:
-        with np.load(study.directory.tuned(name, number).predictions(probe.name)) as arrays:
-            labels = arrays["labels"]
-            right[number] = arrays["predicted"] == labels
+        path = study.directory.tuned(name, number).predictions(probe.name)
+        arrays = read_npz(path, FINISHED_WORK) or {}
+        check_predictions(path, arrays, ["predicted"], FINISHED_WORK)
+        labels = arrays["labels"]
+        right[number] = arrays["predicted"] == labels
     values = [tuned["data"][probe.name]["acc1"] for tuned in repetitions.values()]
     cat = next(iter(repetitions.values()))["cat"]
     return {

@@ -32,7 +32,9 @@ def make_cats(file: StudyFile) -> dict[str, Cat]:
             name, config = next(iter(left.items()))
             key = _controlled(config)[0]
             of = getattr(config, key)
-            raise UserError(f"study.cats.{name}.{key}: no cat {shown(of)} beside it; {suggestion(of, {*cats} - {name})}")
+            raise UserError(
+                f"study.cats.{name}.{key}: no cat {shown(of)} beside it; {suggestion(of, {*cats} - {name})}"
+            )
         for name in ready:
             cats[name] = _control(file, name, left.pop(name), cats, baseline)
     return {name: cats[name] for name in configs}

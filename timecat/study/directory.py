@@ -17,52 +17,18 @@ layout/          TensorBoard's, of the members
 study.json, report.json, report.md, report.png, report.svg, report_costs.png, report_costs.svg
 """
 
-import hashlib
-import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NotRequired, TypedDict, cast
 
 from timecat import files
 from timecat.errors import UserError
+from timecat.study.record import VERSION as VERSION
+from timecat.study.record import damaged, read_record
+from timecat.study.record import write_record as write_record
 
-VERSION = 2  # of the JSON files; those of version 1 do not tell theirs
-CHECKSUM = "checksum"  # a key of theirs: SHA-256 of the others; earlier files have none
 Protocol = Literal["heldout", "paper"]
-
-
-def read_record(path: Path) -> dict[str, Any] | None:
-    """A JSON file of a study, or None where there is none.
-
-    Raises:
-        UserError: it is of a version that this timecat does not know, or is not what was written there.
-    """
-    content = files.read_json(path)
-    if not isinstance(content, dict):
-        return None
-    version = content.get("version", 1)
-    if version not in (1, VERSION):
-        raise UserError(
-            f"{path}: is of version {version}, this timecat reads 1 to {VERSION}; use the one that wrote it"
-        )
-    checksum = content.pop(CHECKSUM, None)
-    if checksum not in (None, _checksum(content)):
-        raise UserError(
-            f"{path}: was damaged or changed since it was written; put it back from a backup, or move it away"
-        )
-    return content
-
-
-def write_record(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a JSON file of a study, whole or not at all."""
-    content = {"version": VERSION, **{key: value for key, value in content.items() if key not in ("version", CHECKSUM)}}
-    content = files.as_json(content)
-    files.write_json(path, {**content, CHECKSUM: _checksum(content)})
-
-
-def _checksum(content: Any) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 class Done(TypedDict):
@@ -160,7 +126,11 @@ class MemberDirectory:
         return any(self.path.glob("*.ckpt")) or any(self.path.glob("snapshot_*.pt"))
 
     def read_done(self) -> Done | None:
-        return cast(Done | None, read_record(self.done))
+        done = cast(Done | None, read_record(self.done, Done, self.mend))
+        for step in done["snapshots"] if done else ():
+            if not step.isdecimal() or len(step) > 18:
+                raise damaged(self.done, f"snapshots.{step} is no step", self.mend)
+        return done
 
     def read_recipe(self) -> dict[str, Any] | None:
         """What was trained here; None where nothing was.
@@ -168,18 +138,20 @@ class MemberDirectory:
         Raises:
             UserError: something was trained, and nothing tells how.
         """
-        record = read_record(self.recipe)
+        record = read_record(self.recipe, mend=self.mend)
         if record is None and self.is_begun():
             raise UserError(
-                f"{self.recipe}: is gone or empty, so that nothing tells how this member was trained; {self._mend}"
+                f"{self.recipe}: is gone or empty, so that nothing tells how this member was trained; {self.mend}"
             )
         return record
 
     def read_progress(self) -> Progress | None:
-        return cast(Progress | None, read_record(self.progress))
+        return cast(Progress | None, read_record(self.progress, Progress, again=True))
 
     def read_logger_runs(self) -> LoggerRuns | None:
-        return cast(LoggerRuns | None, read_record(self.logger_runs))
+        return cast(
+            LoggerRuns | None, read_record(self.logger_runs, LoggerRuns, "remove it, and loggers begin a new run")
+        )
 
     def hashes(self) -> dict[int, str]:
         """SHA-256 of the finished snapshots' files, by step, as they were written."""
@@ -203,7 +175,7 @@ class MemberDirectory:
         for step in (str(step) for step in steps if str(step) in done["snapshots"]):
             path = self.snapshot(int(step))
             if not path.is_file():
-                raise UserError(f"{path}: is gone, though {self.done.name} beside it tells of it; {self._mend}")
+                raise UserError(f"{path}: is gone, though {self.done.name} beside it tells of it; {self.mend}")
             if path.stat().st_size != done.get("bytes", {}).get(step, path.stat().st_size):
                 raise UserError(f"{path}: {self._damaged}")
 
@@ -222,10 +194,11 @@ class MemberDirectory:
 
     @property
     def _damaged(self) -> str:
-        return f"is damaged, or another file than {self.done.name} beside it tells of; {self._mend}"
+        return f"is damaged, or another file than {self.done.name} beside it tells of; {self.mend}"
 
     @property
-    def _mend(self) -> str:
+    def mend(self) -> str:
+        """What to do about files that are gone or damaged."""
         return f"put it back from a backup, or move {self.path} away and `timecat fit` trains this member again"
 
 
@@ -399,7 +372,7 @@ class StudyDirectory:
         """By name and repetition, what `timecat tune` has left."""
         found: dict[str, dict[int, TunedDirectory]] = {}
         for path in sorted((self.path / "tuned").glob("*/*/results.json")):
-            if path.parent.name.isdigit():
+            if path.parent.name.isdecimal():
                 of_name = found.setdefault(path.parent.parent.name, {})
                 of_name[int(path.parent.name)] = TunedDirectory(path.parent)
         return {name: dict(sorted(of_name.items())) for name, of_name in found.items()}

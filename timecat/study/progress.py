@@ -1,6 +1,7 @@
 """How far each member is: written by the process that trains it, read from disk by `fit`'s live table and `status`."""
 
 import fcntl
+import math
 import os
 import time
 from collections.abc import Iterator
@@ -113,6 +114,8 @@ def member_state(study: Study, plan: MemberPlan) -> MemberState:
     if progress:
         state = MemberState("stopped", progress["step"], progress["loss"], progress["images_per_sec"])
         state.time = progress["time"]
+        if not 0 < (state.images_per_sec or 0) < math.inf:
+            state.images_per_sec = None
     if is_finished(study, plan):
         state.state, state.step = "finished", plan.steps
         try:

@@ -4,6 +4,7 @@ Two recipes are the same where they mean the same, however they are spelt: every
 the config is silent, and a view's with what its preset says.
 """
 
+from contextlib import suppress
 from dataclasses import asdict, fields
 from typing import Any
 
@@ -15,6 +16,7 @@ from timecat.data.views import NORMALISATIONS, train_view
 from timecat.errors import UserError
 from timecat.study.directory import MemberDirectory
 from timecat.study.plan import MemberPlan
+from timecat.study.record import damaged
 from timecat.study.study import Study
 
 CONTENT = "data.train's content"  # a key of the recipe that only the file itself can tell
@@ -82,10 +84,14 @@ def trained_with(directory: MemberDirectory) -> dict[str, Any]:
         if key != CONTENT and section in given:
             given[section][name] = tuple(value) if isinstance(value, list) else value
     if given["data"].get("mixture"):
-        given["data"]["mixture"] = dict(given["data"]["mixture"])
+        with suppress(TypeError, ValueError):  # which `_known` then refuses
+            given["data"]["mixture"] = dict(given["data"]["mixture"])
     kinds = {"model": MemberConfig, "data": DataConfig, "trainer": TrainerConfig}
-    model, data, trainer = (_known(kind, given[section]) for section, kind in kinds.items())
-    return {**flat(model, data, trainer), **stored}
+    try:
+        model, data, trainer = (_known(kind, given[section]) for section, kind in kinds.items())
+        return {**flat(model, data, trainer), **stored}
+    except (UserError, TypeError, ValueError, AttributeError, KeyError, OverflowError) as error:
+        raise damaged(directory.recipe, str(error), directory.mend) from None
 
 
 def _known(kind: type, given: dict[str, Any]) -> Any:

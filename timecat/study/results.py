@@ -1,6 +1,7 @@
 """What probes and the report leave: results.json, predictions.npz, report.json; and which of it is this study's."""
 
-from typing import TYPE_CHECKING, Any, NotRequired, TypedDict, cast
+from pathlib import Path
+from typing import Any, NotRequired, TypedDict, cast
 
 from timecat import files
 from timecat.config.files import ProbeFile
@@ -12,6 +13,7 @@ from timecat.study.plan import SeededCat
 from timecat.study.progress import is_finished
 from timecat.study.protocols import BEFORE, as_seen_by, keeps_last_batch
 from timecat.study.recipe import resolved_data
+from timecat.study.record import damaged
 from timecat.study.scores import (
     Calibration,
     ExtraTestResult,
@@ -20,13 +22,13 @@ from timecat.study.scores import (
 )
 from timecat.study.study import Study
 
-if TYPE_CHECKING:
-    pass
-
 # Of a probe's data keys, those that features and heads are no function of, or that `head_settings` has.
 ELSEWHERE = ("workers", "root", "source", "val", "eval_batch_size", "train_images", "device_batch_size", "batch_size")
 ELSEWHERE += ("test_fraction", "max_side", "skip_broken")
 ELSEWHERE += ("tests",)  # which `missing_tests` looks at
+
+
+FINISHED_WORK = "it is finished work: put it back from a copy, or remove it, and the heads are trained again"
 
 
 class HeadResult(TypedDict):
@@ -120,6 +122,27 @@ class Results(TypedDict):
     cats: dict[str, CatResults]
 
 
+class ReportedCat(TypedDict):
+    """What `is_reported` reads of a cat in report.json."""
+
+    members: int
+    steps: int
+
+
+class ReportedData(TypedDict):
+    """What `is_reported` reads of a data set in report.json."""
+
+    name: str
+
+
+class Reported(TypedDict):
+    """What `is_reported` reads of report.json, whose types stand in `reported.py`, which imports this file's."""
+
+    data: list[ReportedData]
+    cats: dict[str, ReportedCat]
+    tests: NotRequired[dict[str, dict[str, Any]]]
+
+
 def head_settings(probe: ProbeFile, protocol: Protocol = "heldout") -> dict[str, Any]:
     """What a probe's heads are a function of, beside the features."""
     return {
@@ -155,13 +178,13 @@ def read_results(study: Study, probe: ProbeFile, protocol: Protocol) -> Results 
     Raises:
         UserError: they are of a version that this timecat does not know.
     """
-    stored = read_record(study.directory.probe(probe.name).results(protocol))
-    return cast(Results, stored) if stored is not None and are_of(probe, protocol, stored) else None
+    stored = read_stored(study.directory.probe(probe.name).results(protocol))
+    return stored if stored is not None and are_of(probe, protocol, stored) else None
 
 
-def are_of(probe: ProbeFile, protocol: Protocol, stored: dict[str, Any]) -> bool:
+def are_of(probe: ProbeFile, protocol: Protocol, stored: Results) -> bool:
     """Whether results are those of a probe's config."""
-    if "protocol" not in stored or "classes" not in stored:
+    if "protocol" not in stored or "classes" not in stored:  # of version 1
         return False
     heads, images = head_settings(probe, protocol), image_settings(as_seen_by(protocol, probe))
     return (
@@ -170,6 +193,23 @@ def are_of(probe: ProbeFile, protocol: Protocol, stored: dict[str, Any]) -> bool
         and {**heads, **BEFORE, **order_before(stored["train_images"]), **stored["settings"]} == heads
         and {**images, **stored.get("images", {})} == {**stored.get("images", {}), **images}
     )
+
+
+def read_stored(path: Path) -> Results | None:
+    """results.json, of whichever config it is.
+
+    Raises:
+        UserError: it is damaged, or of a version that this timecat does not know.
+    """
+    stored = cast(Results | None, read_record(path, Results, FINISHED_WORK))
+    if stored is None or "classes" not in stored:
+        return stored
+    for name, cat in stored["cats"].items():
+        for repetition, result in cat["repetitions"].items():
+            if len(result["per_class"]) != stored["classes"] or all(rate is None for rate in result["per_class"]):
+                where = f"cats.{name}.repetitions.{repetition}.per_class"
+                raise damaged(path, f"{where} is not of {stored['classes']} classes", FINISHED_WORK)
+    return stored
 
 
 def result_of(study: Study, results: Results | None, wanted: SeededCat) -> CatResult | None:
@@ -222,7 +262,7 @@ def count_probed(study: Study, probe: ProbeFile, protocol: Protocol = "heldout")
 
 def is_reported(study: Study, protocol: Protocol = "heldout") -> bool:
     """Whether all is trained and probed, and the report is of just these cats."""
-    report = read_record(study.directory.report(protocol, ".json"))
+    report = read_record(study.directory.report(protocol, ".json"), Reported, again=True)
     if report is None or not study.directory.report(protocol, ".md").is_file():
         return False
     reported = {name: (cat["members"], cat["steps"]) for name, cat in report["cats"].items()}

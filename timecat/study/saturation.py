@@ -77,7 +77,7 @@ class Saturation(TypedDict):
 
 def read_saturation(study: Study, probe: ProbeFile) -> Saturation | None:
     """A data set's saturation.json, where it is of these cats' members as they are on disk; else None."""
-    found = cast(Saturation | None, read_record(study.directory.probe(probe.name).saturation(".json")))
+    found = cast(Saturation | None, read_record(study.directory.probe(probe.name).saturation(".json"), Saturation))
     if found is None:
         return None
     cats = [cat for cat in study.seeded_cats(probe.name) if cat.cat.concatenates]

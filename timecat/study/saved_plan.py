@@ -2,13 +2,13 @@
 
 import dataclasses
 from pathlib import Path
-from typing import Any, TypedDict, cast
+from typing import Any, NotRequired, TypedDict, cast
 
 from timecat import files
-from timecat.config.data import DataConfig
+from timecat.config.data import DataConfig, Interpolation
 from timecat.config.section import suggestion
 from timecat.data.beton import class_names
-from timecat.data.preprocessing import Preprocessing, preprocessing_of
+from timecat.data.preprocessing import CropMode, Preprocessing, preprocessing_of
 from timecat.errors import UserError
 from timecat.study.directory import VERSION, StudyDirectory, read_record, write_record
 from timecat.study.plan import Snapshot
@@ -31,6 +31,32 @@ class SavedNetwork(TypedDict):
     features: int
 
 
+class SavedPlan(TypedDict):
+    """study.json, as far as cats are loaded from it; of earlier versions it has no networks."""
+
+    cats: dict[str, dict[str, Any]]
+    networks: NotRequired[dict[str, list[list[SavedNetwork]]]]
+    runs: NotRequired[list[dict[str, Any]]]
+
+
+class SavedPreprocessing(TypedDict, total=False):
+    """preprocessing.json: the fields of `Preprocessing`, and what the classes are called."""
+
+    input_size: tuple[int, int, int]
+    crop_mode: CropMode
+    crop_pct: float
+    interpolation: Interpolation
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    max_side: int | None
+    storage: str
+    quality: int
+    classes: list[str]
+
+
+PLAN_AGAIN = "remove it, and `timecat fit` with the study's config writes it again"
+
+
 def save_plan(study: Study) -> None:
     """Keep the plan of the whole study, whichever of its cats are asked for."""
     study = Study(study.file)
@@ -45,7 +71,7 @@ def save_plan(study: Study) -> None:
         "networks": networks,
         "runs": [{**dataclasses.asdict(member), "steps": member.steps} for member in study.members],
     }
-    if read_record(study.directory.plan) != files.as_json({"version": VERSION, **plan}):
+    if read_record(study.directory.plan, again=True) != files.as_json({"version": VERSION, **plan}):
         write_record(study.directory.plan, plan)
 
 
@@ -73,7 +99,7 @@ def save_preprocessing(path: Path, data: DataConfig) -> None:
 
 def read_preprocessing(path: Path) -> tuple[Preprocessing, tuple[str, ...]] | None:
     """What `save_preprocessing` wrote, classes after the preprocessing; None where there is none."""
-    record = read_record(path)
+    record = read_record(path, SavedPreprocessing, "remove it, and `timecat fit` or `timecat probe` writes it again")
     return (Preprocessing.of_json(record), tuple(record.get("classes", ()))) if record else None
 
 
@@ -83,14 +109,14 @@ def read_networks(directory: StudyDirectory, cat: str, repetition: int) -> tuple
     Raises:
         UserError: no study lies there, or it has no such cat or repetition.
     """
-    plan = read_record(directory.plan)
+    plan = cast(SavedPlan | None, read_record(directory.plan, SavedPlan, PLAN_AGAIN))
     if plan is None:
         raise UserError(f"{directory}: no study lies there; name the directory of one, such as runs/demo")
     if "networks" not in plan:
         raise UserError(f"{directory.plan}: is of an earlier version; `timecat fit` with the study's config renews it")
     if cat not in plan["networks"]:
         raise UserError(f"{directory}: has no cat {cat!r}; {suggestion(cat, plan['networks'])}")
-    repetitions = cast(list[list[SavedNetwork]], plan["networks"][cat])
+    repetitions = plan["networks"][cat]
     if not 0 <= repetition < len(repetitions):
         last = len(repetitions) - 1
         raise UserError(f"{directory}: {cat} has no repetition {repetition}; choose from 0 to {last}")

@@ -109,7 +109,7 @@ class Study:
                 raise UserError("seed_everything must be a number of 0 or more: member k's seed is seed_everything + k")
             if needed > MAX_PLANNED:
                 raise UserError(
-                    f"study.repetitions {self.repetitions:,} of {self.most_members:,} members are {needed:,} trainings; "
+                    f"study.repetitions {self.repetitions:,} of {self.most_members:,} members are {needed:,} runs; "
                     f"take {MAX_PLANNED:,} at most"
                 )
             if first + needed - 1 > MAX_SEED:

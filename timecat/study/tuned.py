@@ -5,7 +5,7 @@ from typing import Any, TypedDict, cast
 from timecat.config.tune import Method
 from timecat.study.directory import TunedDirectory, read_record
 from timecat.study.plan import SeededCat
-from timecat.study.results import ChosenResult
+from timecat.study.results import FINISHED_WORK, ChosenResult
 from timecat.study.study import Study
 
 
@@ -105,7 +105,7 @@ class TunedSummary(TypedDict):
 
 def read_tuned(directory: TunedDirectory) -> Tuned | None:
     """What a repetition is worth; None where it is not finished."""
-    return cast(Tuned | None, read_record(directory.results))
+    return cast(Tuned | None, read_record(directory.results, Tuned, FINISHED_WORK))
 
 
 def is_of(study: Study, tuned: Tuned, cat: SeededCat | None) -> bool:

@@ -8,17 +8,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from timecat import files
 from timecat.data.beton import read_beton
 from timecat.errors import UserError
 from timecat.extraction.file import check_shards
+from timecat.study.arrays import check_predictions, read_npz
 from timecat.study.directory import MemberDirectory, ProbeDirectory, Protocol, StudyDirectory, read_record
 from timecat.study.recipe import CONTENT, check_recipe
 from timecat.study.study import Study
 
-UNREADABLE = (OSError, ValueError, EOFError, NotImplementedError, zipfile.BadZipFile, zlib.error)  # of a zip file
 PROTOCOLS: tuple[Protocol, ...] = ("heldout", "paper")
 
 
@@ -110,7 +108,7 @@ def _is_whole_archive(path: Path, mend: str) -> None:
     try:
         with zipfile.ZipFile(path) as archive:
             broken = archive.testzip()
-    except UNREADABLE as error:
+    except (OSError, ValueError, EOFError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
         raise UserError(f"{path}: is damaged ({error}); {mend}") from None
     if broken is not None:
         raise UserError(f"{path}: is damaged (the checksum of {broken} is wrong); {mend}")
@@ -149,16 +147,14 @@ def _is_of_results(path: Path, digest: str) -> None:
 
 def _tell_the_same(path: Path, results: dict[str, dict]) -> None:
     """Predictions that are as often right as the results say."""
-    try:
-        with np.load(path) as stored:
-            same = all(
-                abs(100 * (stored[name] == stored["labels"]).mean() - result["acc1"]) < 1e-6
-                for name, result in results.items()
-            )
-    except (*UNREADABLE, KeyError):
-        same = False
-    if not same:
-        raise UserError(f"{path}: does not hold the predictions that the results beside it are of; `timecat probe`")
+    mend = "put it back from a copy, or run `timecat probe`, which makes it again"
+    arrays = read_npz(path, mend)
+    if arrays is None:
+        raise UserError(f"{path}: is gone; {mend}")
+    check_predictions(path, arrays, list(results), mend)
+    for name, result in results.items():
+        if abs(100 * (arrays[name] == arrays["labels"]).mean() - result["acc1"]) > 1e-6:
+            raise UserError(f"{path}: is not of the results beside it; {mend}")
 
 
 def _known(path: Path) -> dict[str, Any] | None:
@@ -173,9 +169,4 @@ def _records(directory: StudyDirectory) -> Iterator[Check]:
     """Our JSON files."""
     for path in sorted(directory.path.rglob("*.json")):
         if not path.is_relative_to(directory.loggers):
-            yield Check("record", path, partial(_is_record, path))
-
-
-def _is_record(path: Path) -> None:
-    if read_record(path) is None:
-        raise UserError(f"{path}: is cut short or damaged; put it back, or move it away")
+            yield Check("record", path, partial(read_record, path))

@@ -46,7 +46,7 @@ def write_comparison(study: Study, protocol: Protocol = "heldout") -> None:
         UserError: results whose predictions are not there.
     """
     directory, key = study.directory.compare(protocol), _made_of(study, protocol)
-    if (read_record(directory.made_of) or {}).get("key") == key:
+    if (read_record(directory.made_of, again=True) or {}).get("key") == key:
         return
     if (held := lock(directory.lock)) is None:
         return
