@@ -162,7 +162,7 @@ def test_a_record_that_was_changed_is_not_believed(runs):
             if content[place].isdigit()
         )
         path.write_text(content[:digit] + str((int(content[digit]) + 1) % 10) + content[digit + 1 :])
-        assert f"{path}: was damaged or changed" in refused("status", "s.yaml")
+        assert f"{path}: is damaged or was edited" in refused("status", "s.yaml")
         path.write_text(content)
     rewrite(runs / "member_0/done.json", images=0)  # by us
     told("status", "s.yaml")
