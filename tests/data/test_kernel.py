@@ -14,7 +14,7 @@ from tests.support.small_study import ONE_CYCLE, write_probe, write_study
 from timecat.cli import main
 from timecat.data import cv2_kernel, views
 from timecat.data.beton import JPEG, RAW, read_beton
-from timecat.data.kernel import is_harmless, kernel
+from timecat.data.kernel import decode, is_harmless, kernel
 from timecat.data.loader import BetonLoader
 from timecat.data.write.beton_writer import BetonWriter
 from timecat.errors import UserError
@@ -84,23 +84,50 @@ def test_both_kernels_tell_the_same_jpegs_from_broken_ones(mixed, damage):
     for i in (0, 2, 5):  # the last is not progressive: one that is may end anywhere
         jpeg = data[beton.offsets[i] : beton.offsets[i] + beton.sizes[i]]
         jpeg = np.frombuffer(DAMAGES[damage](jpeg, len(jpeg) // 2), np.uint8)
-        pixels = [np.zeros((beton.heights[i], beton.widths[i], 3), np.uint8) for _ in range(2)]
-        complaints = [module.decode(jpeg, out) for module, out in zip((ffcv_kernel, cv2_kernel), pixels, strict=True)]
-        assert bool(complaints[0]) == bool(complaints[1])
-        verdicts = [bool(complaint) and not is_harmless(complaint) for complaint in complaints]
-        assert verdicts[0] == verdicts[1] and (verdicts[0] or np.array_equal(*pixels)), complaints
-    assert verdicts[0] == (damage not in ("whole", "appended", "garbage before the end marker"))
+        jpeg.setflags(write=False)
+        height, width = int(beton.heights[i]), int(beton.widths[i])
+        rows = [np.array([each]) for each in (0, len(jpeg), JPEG, height, width)]
+        found = []
+        for module in (ffcv_kernel, cv2_kernel):
+            out, failed = np.zeros((1, 16, 16, 3), np.uint8), np.zeros(1, np.int64)
+            module.fill(jpeg, *rows, np.array([[0, 0, height, width, 0]]), out, failed)
+            found.append((bool(failed[0]), out.tobytes()))
+        assert found[0] == found[1]
+        pixels, complaint = decode(jpeg, height, width)
+        broken = bool(complaint) and not is_harmless(complaint)
+        assert broken == (damage not in ("whole", "appended", "garbage before the end marker")), complaint
+        assert not found[0][0] or broken or pixels.shape == (height, width, 3)
 
 
-def test_a_jpeg_of_another_size_than_the_index_says_is_broken(mixed, tmp_path, monkeypatch):
+@pytest.mark.parametrize("module", [ffcv_kernel, cv2_kernel])
+@pytest.mark.parametrize(("rows", "columns"), [(-1, 0), (1, 0), (0, 1), (40, -3), (60000, 60000)])
+def test_a_jpeg_of_other_sides_than_the_index_says_is_broken(mixed, tmp_path, monkeypatch, module, rows, columns):
+    """A larger one was memory below its last row, another at each reading; or 10 GB of it."""
     beton, data = read_beton(mixed), mixed.read_bytes()
     jpeg = data[beton.offsets[0] : beton.offsets[0] + beton.sizes[0]]
-    with BetonWriter(tmp_path / "wrong.beton", 1) as writer:
-        writer.add(0, 0, JPEG, beton.heights[0] - 1, beton.widths[0], jpeg)
-    monkeypatch.setattr("timecat.data.loader.kernel", lambda: cv2_kernel)
+    with BetonWriter(tmp_path / "wrong.beton", 2) as writer:
+        writer.add(0, 0, JPEG, beton.heights[0], beton.widths[0], jpeg)
+        writer.add(1, 0, JPEG, beton.heights[0] + rows, beton.widths[0] + columns, jpeg)
+    monkeypatch.setattr("timecat.data.loader.kernel", lambda: module)
     wrong = read_beton(tmp_path / "wrong.beton")
-    with pytest.raises(UserError, match=r"image 0 is broken \(it has \d+ x \d+ pixels, not"):
-        list(BetonLoader(wrong, np.arange(1), view=VIEWS["whole"], resolution=16, batch_size=1))
+    with pytest.raises(UserError, match=r"wrong.beton: image 1 is broken \(it has \d+ x \d+ pixels, its index says"):
+        list(BetonLoader(wrong, np.arange(2), view=VIEWS["whole"], resolution=16, batch_size=2))
+
+
+def test_a_jpeg_without_its_tables_is_not_decoded_by_those_of_the_one_before(mixed):
+    """FFCV's decoder is one for all images of a thread, and keeps tables."""
+    beton, data = read_beton(mixed), mixed.read_bytes()
+    jpegs = [data[beton.offsets[i] : beton.offsets[i] + beton.sizes[i]] for i in (1, 5)]  # both are not progressive
+    for marker in (b"\xff\xdb", b"\xff\xc4"):
+        lost = jpegs[1].replace(marker, b"\xff\xe9")  # an application's own: skipped
+        file = np.frombuffer(jpegs[0] + lost, np.uint8)
+        heights, widths = beton.heights[[1, 5]], beton.widths[[1, 5]]
+        sizes, boxes = np.array([len(jpegs[0]), len(lost)]), np.zeros((2, 5), np.int64)
+        boxes[:, 2], boxes[:, 3] = heights, widths
+        out, failed = np.zeros((2, 16, 16, 3), np.uint8), np.zeros(2, np.int64)
+        modes, offsets = np.array([JPEG, JPEG]), np.array([0, len(jpegs[0])])
+        ffcv_kernel.fill(file, offsets, sizes, modes, heights, widths, boxes, out, failed)
+        assert failed.tolist() == [0, 1], marker
 
 
 @pytest.mark.parametrize(("named", "found"), [("", ffcv_kernel), ("ffcv", ffcv_kernel), ("cv2", cv2_kernel)])

@@ -29,7 +29,7 @@ def see(image: np.ndarray, box: np.ndarray, out: np.ndarray) -> None:
 
 
 def fill(file, offsets, sizes, modes, heights, widths, boxes, out, failed) -> None:
-    """Write the view of each sample into `out`; `failed[i]` = 1 where turbojpeg complains."""
+    """Write the view of each sample into `out`; `failed[i]` = 1 where it is no JPEG of these sides."""
     file = np.asarray(file)  # whose slices cost less than a memmap's
     for i, (start, size, mode, height, width) in enumerate(
         zip(*(each.tolist() for each in (offsets, sizes, modes, heights, widths)), strict=True)
@@ -37,27 +37,11 @@ def fill(file, offsets, sizes, modes, heights, widths, boxes, out, failed) -> No
         image = file[start : start + size]
         if mode == JPEG:
             try:
+                if simplejpeg.decode_jpeg_header(image)[:2] != (height, width):  # before it takes memory for its own
+                    failed[i] = 1
+                    continue
                 image = simplejpeg.decode_jpeg(image, fastdct=True)
             except ValueError:
                 failed[i] = 1
                 continue
-            if image.shape != (height, width, 3):
-                failed[i] = 1
-                continue
         see(image.reshape(height, width, 3), boxes[i], out[i])
-
-
-def decode(data: np.ndarray, pixels: np.ndarray) -> str:
-    """Decode a JPEG's bytes into uint8 (height, width, 3), as far as it goes; what turbojpeg says of it, or nothing."""
-    complaint = ""
-    for strict in (True, False):
-        try:
-            found = simplejpeg.decode_jpeg(data, fastdct=True, strict=strict)
-        except ValueError as error:
-            complaint = complaint or str(error)
-            continue
-        if found.shape != pixels.shape:
-            return f"it has {found.shape[1]} x {found.shape[0]} pixels, not {pixels.shape[1]} x {pixels.shape[0]}"
-        pixels[:] = found
-        break
-    return complaint

@@ -1,10 +1,10 @@
 """What decodes and resizes: FFCV's compiled kernel, or the same two functions from wheels where FFCV is not built.
 
-A kernel is a module with three functions. `fill(file, offsets, sizes, modes, heights, widths, boxes, out, failed)`
+A kernel is a module with two functions. `fill(file, offsets, sizes, modes, heights, widths, boxes, out, failed)`
 writes the view of each of n samples into `out`, uint8 (n, side, side, 3), and sets `failed[i]` to 1 where turbojpeg
-complains: `file` is the mapped file, read-only uint8, the others are rows of the index and of `views.boxes`.
-`see(image, box, out)` writes one view of uint8 (height, width, 3); `decode(data, pixels)` tells turbojpeg's complaint.
-All of them let other threads run.
+complains or a JPEG has other sides than the index says: `file` is the mapped file, read-only uint8, the others are rows
+of the index and of `views.boxes`. `see(image, box, out)` writes one view of uint8 (height, width, 3). Both let other
+threads run. What is wrong with a sample that failed, `decode` says for either kernel.
 """
 
 import os
@@ -13,6 +13,7 @@ from functools import cache
 from types import ModuleType
 
 import numpy as np
+import simplejpeg
 from PIL import Image
 
 from timecat.errors import UserError
@@ -67,6 +68,29 @@ def choose() -> tuple[ModuleType, str | None]:
 def is_harmless(complaint: str) -> bool:
     """Whether the pixels are whole in spite of what turbojpeg says of a JPEG."""
     return any(harmless in complaint for harmless in _HARMLESS)
+
+
+def decode(data: np.ndarray, height: int, width: int) -> tuple[np.ndarray, str]:
+    """Decode a JPEG's bytes, uint8 (n,), as far as it goes, by a decoder that remembers no image before.
+
+    Returns:
+        pixels: uint8 (height, width, 3); (0, 0, 3) where there is no memory to be had for what the sides say, or the
+            JPEG's own header says others.
+        complaint: what turbojpeg says of it, or nothing.
+    """
+    complaint, nothing = "", np.empty((0, 0, 3), np.uint8)
+    for strict in (True, False):
+        try:
+            found = simplejpeg.decode_jpeg_header(data, strict=strict)[:2]
+            if found != (height, width):
+                return nothing, f"it has {found[1]} x {found[0]} pixels, its index says {width} x {height}"
+            pixels = np.zeros((height, width, 3), np.uint8)
+            simplejpeg.decode_jpeg(data, fastdct=True, strict=strict, buffer=pixels)
+        except ValueError as error:
+            complaint = complaint or str(error)
+            continue
+        return pixels, complaint
+    return nothing, complaint
 
 
 def see_bicubic(image: np.ndarray, box: np.ndarray, out: np.ndarray) -> None:

@@ -22,7 +22,7 @@ import torch
 from timecat.data import views
 from timecat.data.beton import Beton
 from timecat.data.index import check_batch
-from timecat.data.kernel import fill_bicubic, is_harmless, kernel, see_bicubic
+from timecat.data.kernel import decode, fill_bicubic, is_harmless, kernel, see_bicubic
 from timecat.data.mixture import Mixture
 from timecat.data.order import Order, permuted
 from timecat.errors import UserError
@@ -255,14 +255,13 @@ class BetonLoader:
             self._decode_again(int(indices[i]), boxes[i], out[i])
 
     def _decode_again(self, index: int, box: np.ndarray, out: np.ndarray) -> None:
-        """Ask turbojpeg what was wrong with a JPEG; `timecat write` stores none of these, other writers may."""
+        """Ask turbojpeg what was wrong with a JPEG; `timecat write` stores none of these, damage and others do."""
         start, size = int(self.beton.offsets[index]), int(self.beton.sizes[index])
         height, width = int(self.beton.heights[index]), int(self.beton.widths[index])
         number = int(self._file_of(np.array([index]))[0])
         source = np.array(self._files[number][start : start + size])
-        pixels = np.empty((height, width, 3), np.uint8)
-        why = self._kernel.decode(source, pixels)
-        if why and not is_harmless(why):
+        pixels, why = decode(source, height, width)
+        if not pixels.size or (why and not is_harmless(why)):
             path, place = (self.beton.joined or (self.beton,))[number].path, index - int(self._starts[number])
             raise UserError(f"{path}: image {place} is broken ({why}); write the file again with `timecat write`")
         pixels.setflags(write=False)

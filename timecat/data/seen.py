@@ -9,9 +9,10 @@ from timecat.config.data import DataConfig
 from timecat.data import views
 from timecat.data.beton import Beton, class_names, read_beton
 from timecat.data.index import ImageIndex
-from timecat.data.kernel import see_bicubic
+from timecat.data.kernel import decode, see_bicubic
 from timecat.data.order import permuted
 from timecat.data.views import View
+from timecat.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -69,11 +70,13 @@ def _see(beton: Beton, order: np.ndarray, view: View, side: int, random: np.ndar
         file = np.memmap(parts[number].path, np.uint8, mode="r")
         start, size = int(beton.offsets[sample]), int(beton.sizes[sample])
         height, width = int(beton.heights[sample]), int(beton.widths[sample])
-        pixels = np.empty((height, width, 3), np.uint8)
+        pixels = np.asarray(file[start : start + size])
         if beton.modes[sample]:
-            pixels[:] = file[start : start + size].reshape(height, width, 3)
+            pixels = pixels.reshape(height, width, 3)
         else:
-            cv2_kernel.decode(np.asarray(file[start : start + size]), pixels)
+            pixels, why = decode(pixels, height, width)
+            if not pixels.size:
+                raise UserError(f"{parts[number].path}: image {sample - int(starts[number])} is broken ({why})")
         (see_bicubic if view.interpolation == "bicubic" else cv2_kernel.see)(pixels, box, out[row])
     names = class_names(parts[0].path) if len(parts) == 1 else []
     labels = beton.labels[order].tolist()

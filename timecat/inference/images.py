@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from timecat.data.beton import JPEG
-from timecat.data.kernel import is_harmless, kernel
+from timecat.data.kernel import decode, is_harmless
 from timecat.data.sources.folders import SPLITS, find_images
 from timecat.data.transform import EvalTransform
 from timecat.data.write.encode import Settings, encode
@@ -75,8 +75,7 @@ def read_image(image: str | Path | np.ndarray, transform: EvalTransform) -> np.n
     shape = (stored.height, stored.width, 3)
     if stored.mode != JPEG:
         return transform.see(np.frombuffer(stored.data, np.uint8).reshape(shape))
-    pixels = np.empty(shape, np.uint8)
-    why = kernel().decode(np.frombuffer(stored.data, np.uint8), pixels)
+    pixels, why = decode(np.frombuffer(stored.data, np.uint8), stored.height, stored.width)
     if why and not is_harmless(why):
         raise UserError(f"{name}: broken ({why})")
     return transform.see(pixels)
