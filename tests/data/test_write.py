@@ -233,7 +233,7 @@ def test_reduces_but_never_enlarges(tmp_path):
 def test_second_call_does_nothing(folder, tmp_path, capsys):
     assert main([str(folder), str(tmp_path), "--max-side", "64"]) == 0
     first = {p.name: (p.stat().st_mtime_ns, p.stat().st_ino) for p in tmp_path.iterdir()}
-    assert sorted(first) == ["train.beton", "train.json"]
+    assert sorted(first) == ["train.beton", "train.beton.sha256.json", "train.json"]
     assert "train.beton: 8 images of 2 classes" in capsys.readouterr().out
     assert main([str(folder), str(tmp_path), "--max-side", "64"]) == 0
     assert capsys.readouterr().out == "train.beton is up to date\n"
@@ -583,7 +583,7 @@ def long_split(tmp_path_factory) -> tuple[Path, list[str], Path]:
 
 
 def assert_same(out: Path, clean: Path) -> None:
-    assert sorted(os.listdir(out)) == ["train.beton", "train.json"]
+    assert sorted(os.listdir(out)) == ["train.beton", "train.beton.sha256.json", "train.json"]
     for name in os.listdir(out):
         assert (out / name).read_bytes() == (clean / name).read_bytes(), name
 
@@ -702,7 +702,7 @@ def test_killed_after_the_last_image(long_split, tmp_path, capsys, monkeypatch):
     stale = ["..train.beton.tmp-7", ".train.json.tmp-7", ".train.beton", ".train.beton.partial", ".train.beton.journal"]
     for name in stale:
         (tmp_path / name).write_text("left by a kill")
-    for module, name in ((write_module.files, "sha256"), (partial_module.os, "replace")):
+    for module, name in ((write_module.checksums, "compute"), (partial_module.os, "replace")):
         with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
             patch.setattr(module, name, lambda *path: (_ for _ in ()).throw(KeyboardInterrupt))
             main(arguments)

@@ -18,6 +18,7 @@ JPEG, RAW = 0, 1
 MIN_PAGE_SIZE = 8 << 20
 MAX_PAGE_SIZE = 1 << 30  # one pread, which is how FFCV fetches a page, returns less than 2 GiB
 MAX_SIDE = 65535
+MAX_LABELS = 1 << 24  # classes, or groups: what counts them takes memory for all of them
 
 VERSION = 2
 INT_FIELD, IMAGE_FIELD = 1, 2
@@ -148,6 +149,32 @@ def count_images(path: str | Path) -> int:
     return _read_header(Path(path))[1]
 
 
+def _layout(path: Path) -> tuple[tuple[str, ...], int, int, int, int]:
+    """The fields' names, the number of samples, and in bytes from the start: metadata, their end, the table."""
+    num_fields, samples, table = _read_header(path)
+    if num_fields not in (2, 3):
+        raise UserError(f"{path}: has {num_fields} fields, not an image, a label and perhaps a group; {_REMEDY}")
+    fields = _read_array(path, FIELD, num_fields, HEADER.itemsize)
+    names = _field_names(fields)
+    if names is None:
+        raise UserError(f"{path}: its fields are not an RGB image, an integer label and perhaps a group; {_REMEDY}")
+    metadata_start = HEADER.itemsize + fields.nbytes
+    metadata_end = metadata_start + samples * sample_type(names).itemsize
+    if metadata_end > table:
+        raise UserError(f"{path}: damaged, its table lies inside its metadata; {_REMEDY}")
+    return names, samples, metadata_start, metadata_end, table
+
+
+def pixels_of(path: Path) -> tuple[int, int]:
+    """Where the images lie, padding included: bytes [start, end) of the file; the rest is its index.
+
+    Raises:
+        UserError: as `read_beton`, of header and fields.
+    """
+    *_, start, end = _layout(path)
+    return start, end
+
+
 def read_beton(path: str | Path) -> Beton:
     """Read what a .beton says of its samples, and check that every image lies whole within the file.
 
@@ -158,20 +185,8 @@ def read_beton(path: str | Path) -> Beton:
         UserError: the file is missing, is no such .beton, was interrupted, cut short or damaged, or holds nothing.
     """
     path = Path(path)
-    num_fields, samples, table = _read_header(path)
-    if num_fields not in (2, 3):
-        raise UserError(f"{path}: has {num_fields} fields, not an image, a label and perhaps a group; {_REMEDY}")
-    fields = _read_array(path, FIELD, num_fields, HEADER.itemsize)
-    names = _field_names(fields)
-    if names is None:
-        raise UserError(f"{path}: its fields are not an RGB image, an integer label and perhaps a group; {_REMEDY}")
-    dtype = sample_type(names)
-    metadata_start = HEADER.itemsize + fields.nbytes
-    metadata_end = metadata_start + samples * dtype.itemsize
-    if metadata_end > table:
-        raise UserError(f"{path}: damaged, its table lies inside its metadata; {_REMEDY}")
-
-    metadata = _read_array(path, dtype, samples, metadata_start)
+    names, samples, metadata_start, metadata_end, table = _layout(path)
+    metadata = _read_array(path, sample_type(names), samples, metadata_start)
     image = metadata["image"]
     allocations = _read_array(path, ALLOCATION, samples, table)
     order = np.argsort(allocations["ptr"], kind="stable")
@@ -231,13 +246,16 @@ def _group_names(path: Path, groups: np.ndarray) -> tuple[str, ...]:
 
 def _check_samples(beton: Beton) -> None:
     empty = (beton.heights == 0) | (beton.widths == 0) | (beton.sizes == 0)
+    groups = np.zeros_like(beton.labels) if beton.groups is None else beton.groups
     wrong_size = (beton.modes == RAW) & (beton.sizes != beton.heights * beton.widths * 3)
     for bad, what in (
         (empty, "has an empty image"),
         (beton.modes > RAW, "is neither JPEG nor raw"),
         (wrong_size, "has a raw image of another size than its sides say"),
         (beton.labels < 0, "has a negative label"),
-        (beton.labels < 0 if beton.groups is None else beton.groups < 0, "has a negative group"),
+        (beton.labels >= MAX_LABELS, f"has a label of {MAX_LABELS:,} or more"),
+        (groups < 0, "has a negative group"),
+        (groups >= MAX_LABELS, f"has a group of {MAX_LABELS:,} or more"),
     ):
         if bad.any():
             raise UserError(f"{beton.path}: sample {int(bad.argmax())} {what}; {_REMEDY}")

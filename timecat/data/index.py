@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from timecat.config.data import DataConfig
+from timecat.data import checksums
 from timecat.data.beton import Beton, class_names, read_beton
 from timecat.data.mixture import Mixture, read_mixture, split_mixture
 from timecat.data.split import SPLIT_SEED, stratified_split
@@ -31,7 +32,7 @@ class ImageIndex:
         """The index of the file of a split; `train` of a mixture is that of all components.
 
         Raises:
-            UserError: no such file, a damaged one, labels beyond num_classes, or another number of images than stated.
+            UserError: no such file, a damaged or changed one, labels beyond num_classes, or other images than stated.
         """
         mixed = name == "train" and self.config.mixture
         if name not in self.files and not mixed:
@@ -41,6 +42,7 @@ class ImageIndex:
                 beton, self.mixture = read_mixture(self.config)
             else:
                 beton = read_beton(self.files[name])
+                checksums.check(beton.path)
             own = name in ("train", "val", "test")  # a further test set may have other classes
             if own and self.config.num_classes is not None and beton.num_classes > self.config.num_classes:
                 raise UserError(

@@ -21,6 +21,7 @@ import torch
 
 from timecat.data import views
 from timecat.data.beton import Beton
+from timecat.data.bus_error import tell_bus_errors
 from timecat.data.index import check_batch
 from timecat.data.kernel import decode, fill_bicubic, is_harmless, kernel, see_bicubic
 from timecat.data.mixture import Mixture
@@ -99,6 +100,8 @@ class BetonLoader:
         self._descriptors = [os.open(each.path, os.O_RDONLY) for each in beton.joined or (beton,)]
         for descriptor in self._descriptors:
             weakref.finalize(self, os.close, descriptor)
+        self._ends = [int((each.offsets + each.sizes).max()) for each in beton.joined or (beton,)]
+        tell_bus_errors()
         self._starts = np.cumsum([0, *(len(each) for each in beton.joined)])  # of the files' samples
         if len(self) == 0:
             check_batch(beton.path, len(indices), batch_size * world * batches_per_step)
@@ -204,6 +207,7 @@ class BetonLoader:
         Args:
             draws: the number of each sample's draw of a random view, int64 (b,).
         """
+        self._check_length()
         self._read_ahead(indices)
         beton, side = self.beton, self.side(epoch)
         heights, widths = beton.heights[indices], beton.widths[indices]
@@ -218,6 +222,18 @@ class BetonLoader:
         if beton.groups is not None:
             of_samples.append(beton.groups[indices])
         return (images, *map(torch.from_numpy, of_samples)), parts
+
+    def _check_length(self) -> None:
+        """Refuse a file that was cut since: a read beyond its end is a bus error and no exception."""
+        for each, descriptor, end in zip(
+            self.beton.joined or (self.beton,), self._descriptors, self._ends, strict=True
+        ):
+            size = os.fstat(descriptor).st_size
+            if size < end:
+                raise UserError(
+                    f"{each.path}: was cut while it was read, {size:,} bytes of {end:,} are left; put it back whole, "
+                    "then the same command goes on from its last checkpoint"
+                )
 
     def _read_ahead(self, indices: np.ndarray) -> None:
         """Ask the disk for the bytes of samples, neighbours together, so that no worker waits for page after page."""

@@ -11,6 +11,7 @@ from itertools import pairwise
 import numpy as np
 
 from timecat.config.data import ComponentConfig, DataConfig
+from timecat.data import checksums
 from timecat.data.beton import Beton, join, read_beton
 from timecat.data.split import SPLIT_SEED, stratified_split
 from timecat.errors import UserError
@@ -128,6 +129,8 @@ def read_mixture(data: DataConfig) -> tuple[Beton, Mixture]:
         UserError: a file is missing or damaged, a component has no image, or two have the same image.
     """
     betons = {path: read_beton(path) for path in sorted(set(data.component_files.values()))}
+    for path in betons:
+        checksums.check(path)
     starts = dict(zip(betons, np.cumsum([0, *(len(beton) for beton in betons.values())]).tolist(), strict=False))
     joined = join(list(betons.values()))
     owner, labels, first = np.full(len(joined), -1), joined.labels.copy(), 0

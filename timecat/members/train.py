@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from timecat.cluster.members_table import say_finished
 from timecat.cluster.slots import FAILED
 from timecat.cluster.stop import REQUEUED, STOPPED, Stop, Stopped
+from timecat.data import checksums
 from timecat.errors import UserError
 from timecat.process import compute_threads, is_first_rank, started_here
 from timecat.study import progress
@@ -75,8 +76,8 @@ def train_member(study: Study, plan: MemberPlan, cli: "StudyCLI", stop: Stop) ->
     directory = study.directory.member(plan.name)
     L.seed_everything(plan.seed, verbose=False)
     member, data = cli.instantiate(plan)
-    content = data.beton("train").fingerprint()
-    if trained_with(directory).get(CONTENT, content) != content:
+    content = checksums.content(data.beton("train"))
+    if not checksums.same_content(trained_with(directory).get(CONTENT, content), content):
         raise UserError(
             f"{plan.data.training_files[0]}: is not the file that {directory} was trained on; choose another study.name"
         )

@@ -8,7 +8,7 @@ from timecat.cluster.slots import trains_on_gpus
 from timecat.config.data import DataConfig
 from timecat.config.files import ProbeFile
 from timecat.config.places import Places
-from timecat.data import global_batch
+from timecat.data import checksums, global_batch
 from timecat.data.class_map import labels_of_test
 from timecat.data.index import ImageIndex, check_batch, split_labels
 from timecat.data.missing import Origin, missing_files, no_source
@@ -94,9 +94,9 @@ def _check_members(study: Study, command: Command) -> UserError | None:
         stored = {member.name: trained_with(study.directory.member(member.name)).get(CONTENT) for member in unfinished}
         if not any(stored.values()):
             continue
-        content = ImageIndex(images).beton("train").fingerprint()
+        content = checksums.content(ImageIndex(images).beton("train"))
         for name, before in stored.items():
-            if before not in (None, content):
+            if before is not None and not checksums.same_content(before, content):
                 raise UserError(
                     f"{images.training_files[0]}: is not the file that {study.directory.member(name)} was trained on; "
                     "choose another study.name"

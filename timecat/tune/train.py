@@ -10,6 +10,7 @@ from typing import Any
 import lightning as L
 
 from timecat.cluster.stop import Stop
+from timecat.data import checksums
 from timecat.data.datamodule import ImageData
 from timecat.errors import UserError
 from timecat.members.member import Member
@@ -79,7 +80,7 @@ class Runs:
         """
         plan, directory = run.plan, run.directory
         data = ImageData(**{**asdict(plan.data), "seed": plan.seed, "steps": plan.steps})
-        recipe = {**run.recipe, "weights": weights, CONTENT: data.beton("train").fingerprint()}
+        recipe = {**run.recipe, "weights": weights, CONTENT: checksums.content(data.beton("train"))}
         _check(directory, recipe)
         if directory.read_done() is None:
             L.seed_everything(plan.seed, verbose=False)
@@ -108,6 +109,8 @@ def _check(directory: MemberDirectory, now: dict[str, Any]) -> None:
     if before is None:
         return
     before.pop("version", None)
+    if checksums.same_content(before.get(CONTENT, ""), now[CONTENT]):
+        before[CONTENT] = now[CONTENT]
     key = next((key for key in [*before, *now] if before.get(key) != now.get(key)), None)
     if key in ("weights", CONTENT):
         what = "the cat's members" if key == "weights" else "data.train"

@@ -213,7 +213,13 @@ def _hidden(path: Path) -> tuple[Path, Path]:
 
 def _leftovers(path: Path) -> list[Path]:
     """Temporary files beside the file that no process works on while this one has the lock."""
-    names = (f".{path.name}", f".{path.name}.tmp-*", f"..{path.name}.tmp-*", f".{path.stem}.json.tmp-*")
+    names = (
+        f".{path.name}",
+        f".{path.name}.tmp-*",
+        f"..{path.name}.tmp-*",
+        f".{path.stem}.json.tmp-*",
+        f".{path.name}.sha256.json.tmp-*",
+    )
     return [leftover for name in names for leftover in path.parent.glob(name)]
 
 

@@ -17,6 +17,7 @@ import numpy as np
 import PIL
 
 from timecat import __version__, files
+from timecat.data import checksums
 from timecat.data.beton import MAX_SIDE, MIN_PAGE_SIZE
 from timecat.data.sources.groups import with_groups
 from timecat.data.sources.images import Split
@@ -156,6 +157,7 @@ def _is_current(path: Path, origin: dict, skip_broken: bool) -> bool:
         raise UserError(f"{path}: is not as long as {beside.name} records; {remedy}")
     if skipped and not skip_broken:
         raise UserError(f"{path}: lacks {len(skipped)} broken images; give --skip-broken, or {remedy}")
+    checksums.check(path)
     return True
 
 
@@ -254,9 +256,14 @@ def _write_split(
         remedy = "--skip-broken leaves them out and goes on from here"
         raise UserError(f"{split.name}: broken images, {number}: {', '.join(broken[:3])}; {remedy}")
     staged = partial.finish()
-    record: dict[str, Any] = {**origin, **_record(split, partial.rows, broken), **_content(staged)}
-    # The JSON before the .beton gets its name: a kill in between leaves a split that is still to be finished.
+    size = staged.stat().st_size
+    with bar(f"{name}: hashing", size, "bytes") if progress else nullcontext(lambda count: None) as advance:
+        sha256, hashes = checksums.compute(staged, advance)
+    content = {"bytes": size, "sha256": sha256, "timecat": __version__}
+    record: dict[str, Any] = {**origin, **_record(split, partial.rows, broken), **content}
+    # These before the .beton gets its name: a kill in between leaves a split that is still to be finished.
     files.write_json(partial.path.with_suffix(".json"), record)
+    checksums.write(partial.path, hashes)
     partial.publish()
     if broken:
         say(f"warning: {name}: left out {len(broken)} broken images: {', '.join(broken[:3])}, ...", error=True)
@@ -293,10 +300,6 @@ def _groups_record(split: Split, good: np.ndarray) -> dict[str, object]:
         return {}
     counts = np.bincount(split.groups[good], minlength=len(split.group_names)).tolist()
     return {"groups": list(split.group_names), "images_of_groups": counts}
-
-
-def _content(path: Path) -> dict[str, object]:
-    return {"bytes": path.stat().st_size, "sha256": files.sha256(path), "timecat": __version__}
 
 
 def _size(count: float) -> str:
