@@ -269,12 +269,15 @@ def test_broken_images_are_named(tmp_path, capsys):
     cut = source / "a" / "001.jpg"
     cut.write_bytes(cut.read_bytes()[:-300])
     (source / "b" / "000.jpg").write_bytes(b"")
-    with fails("broken images, 2", cut, source / "b" / "000.jpg", "--skip-broken"):
+    with fails("2 images are broken", cut, "--skip-broken"):
         write(str(source), tmp_path / "out", progress=False)
+    listed = capsys.readouterr().err.splitlines()
+    assert len(listed) == 2 and listed[0].startswith("1 x ") and listed[0].endswith(f": {cut}")
+    assert listed[1] == f"1 x no image that Pillow knows: {source / 'b' / '000.jpg'}"
     assert list((tmp_path / "out").glob("[!.]*")) == []
     (path,) = write(str(source), tmp_path / "out", skip_broken=True)
     output = capsys.readouterr()
-    assert "left out 2 broken images" in output.err and "going on after 6 of 6 images" in output.out
+    assert "left out 2 images that are broken" in output.err and "going on after 6 of 6 images" in output.out
     beton, record = read_beton(path), json.loads((tmp_path / "out" / "train.json").read_text())
     assert beton.labels.tolist() == [0, 0, 1, 1] and count_images(path) == record["images"] == 4
     assert [name.split(" (")[0] for name in record["skipped"]] == [str(cut), str(source / "b" / "000.jpg")]
@@ -744,7 +747,7 @@ def test_broken_for_a_while(tmp_path, capsys, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(write_module, "encode", fail)
         interrupt(monkeypatch, [*arguments, "--skip-broken"], 10)
-        with fails("broken images, 1", "005.jpg", "Input/output"):
+        with fails("1 image is broken", "005.jpg", "Input/output"):
             main(arguments)
         assert went_on_after(capsys) == 10
     assert main(arguments) == 0

@@ -11,6 +11,7 @@ Storage = Literal["float16", "bfloat16", "float32"]
 Precision = Literal["auto", "float32", "tf32", "bfloat16"]
 
 EPOCHS = 28  # of a head in arXiv 2506.18221
+MOST_VIEWS = 1000
 BYTES: dict[Storage, int] = {"float16": 2, "bfloat16": 2, "float32": 4}
 
 
@@ -49,6 +50,8 @@ class ProbeConfig:
     memory_gb: PositiveFloat | None = None
 
     def __post_init__(self) -> None:
+        if self.views > MOST_VIEWS:
+            raise UserError(f"probe.views {self.views:,}: each is a pass over all images; take 0 to {MOST_VIEWS:,}")
         for key, values in (("weight_decays", self.weight_decays), ("lrs", self.lrs)):
             if values is not None and (not values or len(set(values)) < len(values)):
                 raise UserError(f"probe.{key} is {values}; give different numbers, such as [1.e-4, 1.e-3]")

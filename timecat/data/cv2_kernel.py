@@ -5,9 +5,9 @@ FFCV's pixels, bit for bit, at more Python an image; `kernel` says what a kernel
 
 import cv2
 import numpy as np
-import simplejpeg
 
 from timecat.data.beton import JPEG
+from timecat.data.kernel import decoded
 
 cv2.setNumThreads(1)  # the loader has its own
 
@@ -37,10 +37,7 @@ def fill(file, offsets, sizes, modes, heights, widths, boxes, out, failed) -> No
         image = file[start : start + size]
         if mode == JPEG:
             try:
-                if simplejpeg.decode_jpeg_header(image)[:2] != (height, width):  # before it takes memory for its own
-                    failed[i] = 1
-                    continue
-                image = simplejpeg.decode_jpeg(image, fastdct=True)
+                image = decoded(image, height, width)
             except ValueError:
                 failed[i] = 1
                 continue

@@ -74,23 +74,38 @@ def decode(data: np.ndarray, height: int, width: int) -> tuple[np.ndarray, str]:
     """Decode a JPEG's bytes, uint8 (n,), as far as it goes, by a decoder that remembers no image before.
 
     Returns:
-        pixels: uint8 (height, width, 3); (0, 0, 3) where there is no memory to be had for what the sides say, or the
-            JPEG's own header says others.
+        pixels: uint8 (height, width, 3), or (0, 0, 3) of one that cannot be decoded or has other sides.
         complaint: what turbojpeg says of it, or nothing.
     """
-    complaint, nothing = "", np.empty((0, 0, 3), np.uint8)
+    complaint = ""
     for strict in (True, False):
         try:
-            found = simplejpeg.decode_jpeg_header(data, strict=strict)[:2]
-            if found != (height, width):
-                return nothing, f"it has {found[1]} x {found[0]} pixels, its index says {width} x {height}"
-            pixels = np.zeros((height, width, 3), np.uint8)
-            simplejpeg.decode_jpeg(data, fastdct=True, strict=strict, buffer=pixels)
+            return decoded(data, height, width, strict), complaint
         except ValueError as error:
             complaint = complaint or str(error)
-            continue
-        return pixels, complaint
-    return nothing, complaint
+    return np.empty((0, 0, 3), np.uint8), complaint
+
+
+def decoded(data: np.ndarray, height: int, width: int, strict: bool = True) -> np.ndarray:
+    """A JPEG's pixels, uint8 (height, width, 3), by simplejpeg.
+
+    Raises:
+        ValueError: it has other sides, or turbojpeg complains; where not strict, only of what ends the decoding.
+    """
+    try:
+        found = simplejpeg.decode_jpeg_header(data, strict=strict)[:2]
+    except KeyError:  # simplejpeg has no name for its subsampling
+        found = height, width
+    if found != (height, width):  # before memory is taken for its own sides, or for the index's
+        raise ValueError(f"it has {found[1]} x {found[0]} pixels, its index says {width} x {height}")
+    try:
+        pixels = np.zeros((height, width, 3), np.uint8)
+    except MemoryError:
+        raise ValueError(f"there is no memory for {width} x {height} pixels") from None
+    whole = simplejpeg.decode_jpeg(data, fastdct=True, strict=strict, buffer=pixels)
+    if whole.shape != pixels.shape:
+        raise ValueError(f"it has {whole.shape[1]} x {whole.shape[0]} pixels, its index says {width} x {height}")
+    return whole
 
 
 def see_bicubic(image: np.ndarray, box: np.ndarray, out: np.ndarray) -> None:

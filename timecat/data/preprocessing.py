@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from timecat import files
 from timecat.config.data import DataConfig, Interpolation
+from timecat.data.rgb import WHITE
 from timecat.data.views import MEAN_AND_STD, NORMALISATIONS, View, eval_view
 
 CropMode = Literal["center", "squash"]
@@ -26,6 +27,7 @@ class Preprocessing:
         mean, std: by channel, of pixels from 0 to 1.
         max_side, storage, quality: how `timecat write` stored the images that the network saw: longest side, in pixels,
             and encoding; a file goes through it too, where its features are to be those of a stored image.
+        background: what transparent images are laid on.
     """
 
     input_size: tuple[int, int, int] = (3, 224, 224)
@@ -37,6 +39,7 @@ class Preprocessing:
     max_side: int | None = None
     storage: str = "auto"
     quality: int = 90
+    background: str = WHITE
 
     @property
     def view(self) -> View:
@@ -45,7 +48,9 @@ class Preprocessing:
         return View(crop, interpolation=self.interpolation, center_share=self.crop_pct)
 
     def as_json(self) -> dict[str, Any]:
-        return files.as_json(asdict(self))
+        """Without a background that is white, as before there were others."""
+        content = asdict(self)
+        return files.as_json({key: value for key, value in content.items() if (key, value) != ("background", WHITE)})
 
     @classmethod
     def of_json(cls, content: dict[str, Any]) -> "Preprocessing":
@@ -68,5 +73,5 @@ def preprocessing_of(data: DataConfig) -> Preprocessing:
         view.interpolation,
         mean,
         std,
-        **{key: beside[key] for key in ("max_side", "storage", "quality") if key in beside},
+        **{key: beside[key] for key in ("max_side", "storage", "quality", "background") if key in beside},
     )

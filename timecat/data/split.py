@@ -47,6 +47,67 @@ def stratified_split(
     return np.flatnonzero(~is_held).astype(np.int64), np.flatnonzero(is_held).astype(np.int64)
 
 
+def split_together(
+    labels: np.ndarray,
+    together: np.ndarray,
+    fraction: float,
+    seed: int,
+    name: str,
+    classes: Sequence[str] = (),
+    at_random: bool = False,
+) -> tuple[np.ndarray, np.ndarray]:
+    """As `stratified_split`, of which it is the split where no images belong together; but those that do stay so.
+
+    As many images of each class are held out as there, where images that belong to no other are enough for it; else
+    whole groups, of those in whose classes none is too many, and at least one image of each class.
+
+    Args:
+        together: int64 (n,), equal for images that belong together, as copies of one image do.
+        at_random: hold groups out in any order, rather than those of one image first.
+
+    Raises:
+        UserError: as there; or the images of a class cannot be on both sides.
+    """
+    sizes = np.bincount(together)[together]
+    if sizes.max(initial=1) == 1:
+        return stratified_split(labels, fraction, seed, name, classes)
+    stratified_split(labels, fraction, seed, name, classes)  # for its errors
+    rng, counts = np.random.default_rng(seed), np.bincount(labels)
+    left = np.where(counts > 0, np.clip(np.rint(fraction * counts), 1, np.maximum(counts - 1, 1)), 0).astype(int)
+    kept, held = counts.copy(), np.zeros(len(labels), bool)
+    order = np.argsort(together, kind="stable")
+    members = np.split(order, np.flatnonzero(np.diff(together[order])) + 1)
+    group_of = np.empty(len(labels), np.int64)
+    for number, group in enumerate(members):
+        group_of[group] = number
+
+    def hold_out(group: np.ndarray, most: np.ndarray) -> bool:
+        of_class = np.bincount(labels[group], minlength=len(counts))
+        if held[group[0]] or (of_class > most).any():
+            return False
+        held[group] = True
+        left[:] -= of_class
+        kept[:] -= of_class
+        return True
+
+    for label in np.flatnonzero(counts):
+        mine = rng.permutation(np.flatnonzero(labels == label))
+        if not at_random:
+            mine = mine[np.argsort(sizes[mine] > 1, kind="stable")]
+        for i in mine:
+            if left[label] > 0:
+                hold_out(members[group_of[i]], left)
+        if kept[label] == counts[label] and not any(  # the smallest group that leaves an image of each class
+            hold_out(members[group_of[i]], kept - 1 + (counts == 0))
+            for i in mine[np.argsort(sizes[mine], kind="stable")]
+        ):
+            what = f"class {label} ({classes[label]})" if label < len(classes) else f"class {label}"
+            raise UserError(
+                f"{name}: all images of {what} belong together, so none can be held out; add images or remove the class"
+            )
+    return np.flatnonzero(~held).astype(np.int64), np.flatnonzero(held).astype(np.int64)
+
+
 def lonely(single: np.ndarray, classes: Sequence[str] = ()) -> str:
     """In words which classes, int (k,), have one image only."""
     names = [f"{label} ({classes[label]})" if label < len(classes) else f"{label}" for label in single[:5].tolist()]

@@ -10,8 +10,9 @@ from torchvision.transforms import v2
 
 from timecat.data.kernel import kernel, see_bicubic
 from timecat.data.preprocessing import Preprocessing
+from timecat.data.rgb import upright_rgb
 from timecat.data.views import boxes
-from timecat.data.write.encode import Settings, upright_rgb
+from timecat.data.write.encode import Settings
 
 
 class EvalTransform(v2.Transform):
@@ -19,8 +20,8 @@ class EvalTransform(v2.Transform):
 
     Pixels in, pixels of training and probing out: the same boxes by the same kernel, bit for bit. An image that PIL
     decoded from a JPEG differs by what the decoders do: seen of 255, 1.0 in the mean, at most 3 in 99 %, 14 at most;
-    `timecat.features` reads files as the loader does. PIL images are turned upright and made RGB as `timecat write`
-    does, and reduced to its `max_side`.
+    `timecat.features` reads files as the loader does. PIL images are turned upright, laid on `background` where they
+    are transparent, and made RGB as `timecat write` does, and reduced to its `max_side`.
 
     Raises:
         TypeError: neither a PIL image nor uint8.
@@ -43,7 +44,7 @@ class EvalTransform(v2.Transform):
         return seen.reshape(*image.shape[:-3], *seen.shape[1:])
 
     def _pixels(self, image: Image.Image) -> np.ndarray:
-        image = upright_rgb(image)
+        image = upright_rgb(image, self.preprocessing.background)
         size = Settings(self.preprocessing.max_side).size(*image.size)
         return np.asarray(image if size == image.size else image.resize(size, Image.Resampling.LANCZOS))
 

@@ -1,6 +1,5 @@
 """Images in files of any kind, read as training read them: stored as `timecat write` would, decoded, and seen."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,10 +7,11 @@ import numpy as np
 
 from timecat.data.beton import JPEG
 from timecat.data.kernel import decode, is_harmless
-from timecat.data.sources.folders import SPLITS, find_images
+from timecat.data.sources.folders import SPLITS, find_images, say_unread
 from timecat.data.transform import EvalTransform
 from timecat.data.write.encode import Settings, encode
 from timecat.errors import UserError
+from timecat.terminal import say
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,13 @@ def list_images(root: str | Path) -> ImageFiles:
     root = Path(root)
     if not root.is_dir():
         raise UserError(f"{root}: no such directory; name one of images")
-    names = sorted(str(Path(path).relative_to(root)) for path in find_images(root))
+    unread: list[str] = []
+    names = sorted(str(Path(path).relative_to(root)) for path in find_images(root, unread))
+    remarks = say_unread(root, unread)
+    if not names and remarks:
+        raise UserError(remarks[0].removeprefix("warning: "))
+    for remark in remarks:
+        say(remark, error=True)
     if not names:
         raise UserError(f"{root}: holds no image that timecat knows by its name, such as .jpg or .png")
     first = [Path(name).parts[0] if len(Path(name).parts) > 1 else "" for name in names]
@@ -66,9 +72,10 @@ def read_image(image: str | Path | np.ndarray, transform: EvalTransform) -> np.n
     """
     stored_as, name = transform.preprocessing, image if isinstance(image, str | Path) else "an array"
     storage = "jpeg" if stored_as.storage == "mixed" else stored_as.storage
+    settings = Settings(stored_as.max_side, storage, stored_as.quality, background=stored_as.background)
     try:
         item = image if isinstance(image, np.ndarray) else Path(image)
-        stored = encode(item, Settings(stored_as.max_side, storage, stored_as.quality), 0)
+        stored = encode(item, settings, 0)
     except Exception as error:  # PIL's decoders raise of every kind
         why = " ".join(str(error).split())[:200] or type(error).__name__
         raise UserError(f"{name}: broken ({why})") from None
@@ -79,9 +86,3 @@ def read_image(image: str | Path | np.ndarray, transform: EvalTransform) -> np.n
     if why and not is_harmless(why):
         raise UserError(f"{name}: broken ({why})")
     return transform.see(pixels)
-
-
-def first_of(names: Sequence[str]) -> str:
-    """The first of the broken files, and how many more there are."""
-    more = f" and {len(names) - 3:,} more" if len(names) > 3 else ""
-    return ", ".join(names[:3]) + more

@@ -12,10 +12,11 @@ import torch
 
 from timecat import files
 from timecat.cluster.stop import until_stopped
+from timecat.data.write.broken import first_of
 from timecat.errors import UserError
 from timecat.inference.arguments import add_of_outputs, of_outputs, parser_of
 from timecat.inference.extract import outputs
-from timecat.inference.images import ImageFiles, first_of, list_images
+from timecat.inference.images import ImageFiles, list_images
 from timecat.inference.load import load_by_name
 from timecat.networks.cat import FrozenCat
 from timecat.progress_bar import bar

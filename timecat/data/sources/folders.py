@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from timecat.data.sources.images import Split, of_files, require
 from timecat.errors import UserError
 
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".gif")
+_UNREAD = (".heic", ".heif", ".avif", ".jxl", ".jp2", ".dng", ".cr2", ".nef", ".arw", ".svg")  # images all the same
 SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 
 
@@ -74,8 +76,12 @@ def _class_names(directory: Path) -> tuple[str, ...]:
     return names
 
 
-def find_images(directory: Path) -> Iterator[str]:
-    """The paths of the images below a directory; a link back up is not followed twice."""
+def find_images(directory: Path, unread: list[str] | None = None) -> Iterator[str]:
+    """The paths of the images below a directory; a link back up is not followed twice.
+
+    Args:
+        unread: gets the paths of images of kinds that are not read.
+    """
 
     def stop(error: OSError) -> None:
         raise UserError(f"{error.filename}: cannot be read ({error.strerror}); mend its permissions")
@@ -86,22 +92,45 @@ def find_images(directory: Path) -> Iterator[str]:
         children[:] = sorted(c for c in children if not c.startswith(".") and real[c] not in seen)
         seen.update(real[child] for child in children)
         yield from (os.path.join(parent, name) for name in sorted(names) if _is_image(name))
+        if unread is not None:
+            unread += [os.path.join(parent, name) for name in sorted(names) if name.lower().endswith(_UNREAD)]
 
 
-def images_of_classes(directory: Path, train: Path) -> tuple[tuple[str, ...], list[str], np.ndarray]:
+def say_unread(directory: Path, unread: Sequence[str]) -> list[str]:
+    """A line that counts images of kinds that are not read, and says the mend; or none."""
+    if not unread:
+        return []
+    kinds = ", ".join(sorted({Path(path).suffix.lower() for path in unread}))
+    more = f" and {len(unread) - 3:,} more" if len(unread) > 3 else ""
+    first = ", ".join(os.path.relpath(path, directory) for path in unread[:3]) + more
+    are = "image is" if len(unread) == 1 else "images are"
+    mend = "convert them to .jpg or .png, by pillow-heif for instance"
+    return [
+        f"warning: {directory}: {len(unread):,} {are} left out, of kinds that are not read ({kinds}): {first}; {mend}"
+    ]
+
+
+def images_of_classes(
+    directory: Path, train: Path, unread: list[str] | None = None
+) -> tuple[tuple[str, ...], list[str], np.ndarray]:
     """A split's classes, which are those of the directory `train`, its images' paths, and their labels int64 (n,).
+
+    Args:
+        unread: as `find_images` takes it.
 
     Raises:
         UserError: an image that lies in no class, a class without an image, or one that the train split lacks.
     """
-    classes, paths, labels = _class_names(train), [], []
+    classes, paths, labels, unread = _class_names(train), [], [], [] if unread is None else unread
     number = {name: k for k, name in enumerate(classes)}
     for class_name in _class_names(directory):
         if class_name not in number:
             raise UserError(f"{directory / class_name}: a class that the train split lacks; add it there or remove it")
-        before = len(paths)
-        paths.extend(find_images(directory / class_name))
+        before, unread_before = len(paths), len(unread)
+        paths.extend(find_images(directory / class_name, unread))
         if len(paths) == before:
+            for line in say_unread(directory / class_name, unread[unread_before:]):
+                raise UserError(line.removeprefix("warning: "))
             raise UserError(f"{directory / class_name}: a class directory without an image; add some or remove it")
         labels.extend([number[class_name]] * (len(paths) - before))
     return classes, paths, np.array(labels, dtype=np.int64)
@@ -109,5 +138,6 @@ def images_of_classes(directory: Path, train: Path) -> tuple[tuple[str, ...], li
 
 def _folder(name: str, directory: Path, train: Path) -> Split:
     """A split of class directories; its fingerprint covers the files' names, sizes and times of change."""
-    classes, paths, labels = images_of_classes(directory, train)
-    return of_files(name, classes, paths, labels, directory)
+    unread: list[str] = []
+    classes, paths, labels = images_of_classes(directory, train, unread)
+    return replace(of_files(name, classes, paths, labels, directory), remarks=tuple(say_unread(directory, unread)))

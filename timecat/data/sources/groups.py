@@ -16,7 +16,9 @@ from timecat.errors import UserError
 FOLDER = "folder:"
 
 
-def with_groups(splits: Sequence[Split], groups: str, source: str, root: str | Path | None) -> list[Split]:
+def with_groups(
+    splits: Sequence[Split], groups: str, source: str, root: str | Path | None, option: str = "--groups"
+) -> list[Split]:
     """The splits, each image with its group; groups are numbered in the order of their names.
 
     Args:
@@ -24,18 +26,19 @@ def with_groups(splits: Sequence[Split], groups: str, source: str, root: str | P
             or folder:N, the name of the N-th directory below the class's, N from 1. A FILE is a path from the source's
             directory.
         source, root: as `open_source` takes them.
+        option: what gave them, for the errors.
 
     Raises:
         UserError: the source has no files, an image has no group, the file names an unknown image, or cannot be read.
     """
     if not all(split.files for split in splits):
-        raise UserError(f"--groups: the images of {source} are no files of their own; leave it out")
+        raise UserError(f"{option}: the images of {source} are no files of their own; leave it out")
     base = Path(source.removeprefix(INAT2018)) if not source.startswith("torchvision:") else Path(root or ".")
     files = [[os.path.relpath(str(split.item(i)), base) for i in range(len(split.labels))] for split in splits]
     if groups.startswith(FOLDER):
-        given = _of_folders(files, groups)
+        given = _of_folders(files, groups, option)
     else:
-        given = _of_file(Path(groups))
+        given = _of_file(Path(groups), option)
         known = {name for names in files for name in names}
         unknown = [name for name in given if name not in known and not (base / name).is_file()]
         if unknown:
@@ -53,10 +56,10 @@ def with_groups(splits: Sequence[Split], groups: str, source: str, root: str | P
     ]
 
 
-def _of_folders(files: Sequence[Sequence[str]], groups: str) -> dict[str, str]:
+def _of_folders(files: Sequence[Sequence[str]], groups: str, option: str) -> dict[str, str]:
     level = groups.removeprefix(FOLDER)
     if not level.isdecimal() or int(level) < 1:
-        raise UserError(f"--groups {groups}: say which directory below the class's, from folder:1 on")
+        raise UserError(f"{option} {groups}: say which directory below the class's, from folder:1 on")
     given = {}
     for names in files:
         parts = [name.split(os.sep) for name in names]
@@ -64,12 +67,12 @@ def _of_folders(files: Sequence[Sequence[str]], groups: str) -> dict[str, str]:
         for name, part in zip(names, parts, strict=True):
             place = class_at + int(level)
             if place >= len(part) - 1:
-                raise UserError(f"--groups {groups}: {name} has no such directory below its class's; choose another")
+                raise UserError(f"{option} {groups}: {name} has no such directory below its class's; choose another")
             given[name] = part[place]
     return given
 
 
-def _of_file(path: Path) -> dict[str, str]:
+def _of_file(path: Path, option: str) -> dict[str, str]:
     """Group by file name."""
     remedy = 'give lines FILE,GROUP, or JSON {"FILE": "GROUP"}'
     try:
@@ -84,16 +87,16 @@ def _of_file(path: Path) -> dict[str, str]:
             if rows and rows[0] == ("file", "group"):
                 rows = rows[1:]
     except OSError as error:
-        raise UserError(f"--groups {path}: cannot be read ({error.strerror}); {remedy}") from None
+        raise UserError(f"{option} {path}: cannot be read ({error.strerror}); {remedy}") from None
     except (ValueError, IndexError, csv.Error):
-        raise UserError(f"--groups {path}: is no list of files and their groups; {remedy}") from None
+        raise UserError(f"{option} {path}: is no list of files and their groups; {remedy}") from None
     given: dict[str, str] = {}
     for name, group in rows:
         name = os.path.normpath(name)
         if given.setdefault(name, group) != group:
-            raise UserError(f"--groups {path}: {name} has two groups, {given[name]!r} and {group!r}; mend it")
+            raise UserError(f"{option} {path}: {name} has two groups, {given[name]!r} and {group!r}; mend it")
         if not group:
-            raise UserError(f"--groups {path}: {name} has an empty group; mend it")
+            raise UserError(f"{option} {path}: {name} has an empty group; mend it")
     if not given:
-        raise UserError(f"--groups {path}: names no image; {remedy}")
+        raise UserError(f"{option} {path}: names no image; {remedy}")
     return given

@@ -25,6 +25,7 @@ class Split:
         fingerprint: hex; changes when the images, labels or groups do.
         groups: int64 (n,), where images have a group beside the label.
         group_names: group k's name; all splits of a source have the same ones.
+        remarks: lines on what of the source was left out, or kept together.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Split:
     fingerprint: str
     groups: np.ndarray | None = None
     group_names: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
 
 
 def of_files(

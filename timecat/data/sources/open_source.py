@@ -2,18 +2,21 @@
 
 import gzip
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from timecat.data.sources.copies import copies, merged, say_copies
 from timecat.data.sources.folders import read_folders
+from timecat.data.sources.groups import with_groups
 from timecat.data.sources.images import Split, of_arrays, require, subset
 from timecat.data.sources.inat2018 import INAT2018, read_inat2018
 from timecat.data.sources.spurious import CELEBA, WATERBIRDS, dominoes, read_celeba, read_waterbirds
 from timecat.data.sources.torchvision_sets import read_torchvision
-from timecat.data.split import TEST_SEED, stratified_split
+from timecat.data.split import TEST_SEED, split_together, stratified_split
 from timecat.errors import UserError
 
 FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
@@ -32,6 +35,7 @@ def open_source(
     test_fraction: float | None = None,
     root: str | Path | None = None,
     download: bool = False,
+    split_by: str | None = None,
 ) -> list[Split]:
     """The splits of a source: a directory of class directories, or a name.
 
@@ -40,7 +44,9 @@ def open_source(
 
     Args:
         splits: the names of those wanted; all by default.
-        test_fraction: hold out this share of every class as "test" (seed 0), where the source is one split only.
+        test_fraction: hold out this share of every class as "test" (seed 0), where the source is one split only;
+            images of the same bytes stay on one side.
+        split_by: what else stays on one side, such as a patient's images: as `with_groups` takes groups.
         root: where torchvision's files lie.
         download: let torchvision fetch what is missing.
 
@@ -67,10 +73,25 @@ def open_source(
         if len(parts) > 1:
             names = ", ".join(split.name for split in parts)
             raise UserError(f"{source}: has the splits {names} of its own; leave --test-fraction out")
-        kept, held = stratified_split(parts[0].labels, test_fraction, TEST_SEED, source, parts[0].classes)
-        parts = [subset(parts[0], "train", kept), subset(parts[0], "test", held)]
+        parts = _held_out(parts[0], test_fraction, source, root, split_by)
+    elif split_by is not None:
+        raise UserError(f"--split-by {split_by}: goes with --test-fraction alone; add that or leave it out")
     require(source, splits, [split.name for split in parts])
     return [split for split in parts if splits is None or split.name in splits]
+
+
+def _held_out(split: Split, fraction: float, source: str, root: str | Path | None, split_by: str | None) -> list[Split]:
+    together = copies(split)
+    remarks = (*split.remarks, *(f"{source}: {line}" for line in say_copies(together, split.labels)))
+    if split_by is not None:
+        (by,) = with_groups([split], split_by, source, root, "--split-by")
+        assert by.groups is not None
+        together = merged(together, by.groups)
+    kept, held = split_together(
+        split.labels, together, fraction, TEST_SEED, source, split.classes, at_random=split_by is not None
+    )
+    split = replace(split, remarks=remarks)
+    return [subset(split, "train", kept), subset(split, "test", held)]
 
 
 def _clothes() -> list[Split]:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from timecat.data.rgb import upright_rgb
 from timecat.data.sources.images import Split, of_files
 from timecat.errors import UserError
 
@@ -87,4 +88,4 @@ def _split(source: str, name: str, dataset: Any, root: str | Path) -> Split:
     else:  # images that are decoded one by one: 16 of them stand for all
         for i in np.linspace(0, count - 1, 16).astype(int):
             digest.update(dataset[i][0].tobytes())
-    return Split(name, classes, labels, False, lambda i: np.asarray(dataset[i][0].convert("RGB")), digest.hexdigest())
+    return Split(name, classes, labels, False, lambda i: np.asarray(upright_rgb(dataset[i][0])), digest.hexdigest())

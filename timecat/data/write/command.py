@@ -72,7 +72,17 @@ def main(argv: Sequence[str]) -> int:
     add("source", metavar="SOURCE", help="what to write, see above")
     add("out", metavar="OUT", type=Path, help="the directory that the files go to")
     add("--splits", metavar="A,B", help="write these splits only, of train, val and test")
-    add("--test-fraction", type=float, metavar="F", help="hold out this share of every class as the test split")
+    add(
+        "--test-fraction",
+        type=float,
+        metavar="F",
+        help="hold out this share of every class as the test split; copies of an image stay on one side",
+    )
+    add(
+        "--split-by",
+        metavar="WHICH",
+        help="with --test-fraction: keep together what has one name here, such as a patient's images; as --groups",
+    )
     add("--groups", metavar="WHICH", help="give each image a group: a CSV or JSON file, or folder:N; see below")
     add("--max-side", type=int, metavar="PIXELS", help="reduce the longest side to this (Lanczos); never enlarges")
     add("--storage", choices=STORAGES, default="auto", help="auto (default): raw up to 64 pixels, else jpeg; see below")
@@ -83,7 +93,17 @@ def main(argv: Sequence[str]) -> int:
         help="with --storage mixed: the share of images that is JPEG, the rest raw",
     )
     add("--quality", type=int, default=90, metavar="Q", help="of the JPEGs made here, 1 to 100 (default: 90)")
-    add("--skip-broken", action="store_true", help="leave broken images out and list them, rather than stop")
+    add(
+        "--background",
+        default="white",
+        metavar="C",
+        help="what transparent images are laid on: white, black, R,G,B, ...",
+    )
+    add(
+        "--skip-broken",
+        action="store_true",
+        help="leave broken and too large images out and list them, rather than stop",
+    )
     add("--workers", type=int, metavar="N", help="threads (default: one a processor)")
     add("--root", type=Path, metavar="DIR", help="where torchvision's files lie")
     add("--download", action="store_true", help="let torchvision fetch what is missing in --root")

@@ -20,12 +20,15 @@ from pathlib import Path
 import numpy as np
 
 from timecat.data.write.beton_writer import BetonWriter
+from timecat.data.write.broken import Broken
 from timecat.data.write.encode import Encoded
 from timecat.errors import UserError
 
 SECONDS = 5.0  # between two batches: what an interruption may cost
 
-ROW = np.dtype([("mode", "u1"), ("kept", "u1"), ("height", "<u2"), ("width", "<u2"), ("size", "<u4")])  # size 0: broken
+ROW = np.dtype(
+    [("mode", "u1"), ("flags", "u1"), ("height", "<u2"), ("width", "<u2"), ("size", "<u4")]
+)  # size 0: broken
 _BATCH = np.dtype([("count", "<u4"), ("crc", "<u4"), ("end", "<u8")])
 
 
@@ -56,13 +59,13 @@ class Partial:
         path: Path,
         key: Mapping[str, object],
         labels: np.ndarray,
-        encode: Callable[[int], Encoded | str],
+        encode: Callable[[int], Encoded | Broken],
         groups: np.ndarray | None = None,
     ) -> None:
         self.path = path
         self.done = 0
         self.rows = np.zeros(len(labels), dtype=ROW)
-        self.broken: list[str] = []
+        self.broken: list[Broken] = []
         self._head = json.dumps(key, sort_keys=True).encode() + b"\n"
         self._labels = labels
         self.encode = encode
@@ -96,7 +99,7 @@ class Partial:
             content = b""
         while (rows := self._batch(content, at, there)) is not None:
             again = [self.encode(self.done + int(i)) for i in np.flatnonzero(rows["size"] == 0)]
-            broken = [reason for reason in again if isinstance(reason, str)]
+            broken = [reason for reason in again if isinstance(reason, Broken)]
             if len(broken) < len(again):
                 break  # whole now: what was wrong was not the image
             self.broken += broken
@@ -123,20 +126,20 @@ class Partial:
         fits = 0 < count <= len(self.rows) - self.done and len(body) == count * ROW.itemsize and end <= there
         return np.frombuffer(body, ROW) if fits and _crc(end, body) == batch["crc"] else None
 
-    def add(self, image: Encoded | str) -> None:
+    def add(self, image: Encoded | Broken) -> None:
         """Append the next image, or drop it and keep why."""
         if not self._opened:
             self._opened = True
             self._writer.open(self._data)
             _sync_directory(self.path.parent)
             self._time = time.monotonic()
-        if isinstance(image, str):
+        if isinstance(image, Broken):
             self._writer.drop(self.done)
             self.broken.append(image)
         else:
             label = int(self._labels[self.done])
             self._writer.add(self.done, label, image.mode, image.height, image.width, image.data)
-            self.rows[self.done] = image.mode, image.kept, image.height, image.width, len(image.data)
+            self.rows[self.done] = image.mode, image.flags, image.height, image.width, len(image.data)
         self.done += 1
         self._end = self._writer.end
         if time.monotonic() - self._time >= SECONDS and (self._last is None or self._last.done()):

@@ -19,17 +19,20 @@ import PIL
 from timecat import __version__, files
 from timecat.data import checksums
 from timecat.data.beton import MAX_SIDE, MIN_PAGE_SIZE
+from timecat.data.rgb import WHITE, color
 from timecat.data.sources.groups import with_groups
 from timecat.data.sources.images import Split
 from timecat.data.sources.inat2018 import INAT2018
 from timecat.data.sources.open_source import directory_of, open_source
-from timecat.data.write.encode import Encoded, Settings, encode
+from timecat.data.write.broken import Broken, mend, say_broken
+from timecat.data.write.encode import Encoded, Flag, Settings, TooLarge, encode
 from timecat.data.write.partial import Partial, clear
 from timecat.errors import UserError
 from timecat.process import cores
 from timecat.progress_bar import bar
 from timecat.terminal import say
 
+MAX_WORKERS = 1024
 MAX_BROKEN = 100  # a pass stops at this many broken images
 SAMPLES = 48  # images of a split that are encoded to estimate its size
 STORAGES = ("auto", "raw", "jpeg", "mixed")
@@ -44,7 +47,9 @@ def write(
     storage: str = "auto",
     jpeg_share: float | None = None,
     quality: int = 90,
+    background: str = WHITE,
     test_fraction: float | None = None,
+    split_by: str | None = None,
     groups: str | None = None,
     skip_broken: bool = False,
     workers: int | None = None,
@@ -54,14 +59,14 @@ def write(
 ) -> list[Path]:
     """Write the splits of a source as out/SPLIT.beton, each with out/SPLIT.json that tells what it was made from.
 
-    A file's bytes are a function of the images and of max_side, storage, jpeg_share, quality alone. A split that is
-    there already, from the same images and settings, is left as it is; one made otherwise is never overwritten. One
-    that was interrupted goes on after the last image that is safely in it, from the same images and settings.
+    A file's bytes are a function of the images and of max_side, storage, jpeg_share, quality, background alone. A split
+    that is there already, from the same images and settings, is left as it is; one made otherwise is never overwritten.
+    One that was interrupted goes on after the last image that is safely in it, from the same images and settings.
 
     Args:
-        source, splits, test_fraction, root, download: as `open_source` takes them.
+        source, splits, test_fraction, split_by, root, download: as `open_source` takes them.
         groups: each image's group, as `with_groups` takes it.
-        max_side, storage, jpeg_share, quality: as in `Settings`.
+        max_side, storage, jpeg_share, quality, background: as in `Settings`; any name that `color` knows.
         skip_broken: leave broken images out, list them in the JSON and warn on stderr.
         workers: threads; by default as many as there are processors.
         progress: report on stderr and stdout.
@@ -74,11 +79,11 @@ def write(
             another process writes one of the splits.
     """
     out = Path(out)
-    settings = _settings(max_side, storage, jpeg_share, quality)
+    settings = _settings(max_side, storage, jpeg_share, quality, background)
     workers = cores() if workers is None else workers
-    if workers < 1:
-        raise UserError(f"--workers {workers}: choose 1 or more")
-    all_splits = open_source(source, splits, test_fraction, root, download)
+    if not 1 <= workers <= MAX_WORKERS:
+        raise UserError(f"--workers {workers}: choose 1 to {MAX_WORKERS}")
+    all_splits = open_source(source, splits, test_fraction, root, download, split_by)
     if groups is not None:
         all_splits = with_groups(all_splits, groups, source, root)
     if source.startswith(INAT2018):
@@ -98,6 +103,8 @@ def write(
         path = out / f"{split.name}.beton"
         return _is_current(path, origin | {"fingerprint": split.fingerprint}, skip_broken)
 
+    for remark in dict.fromkeys(remark for split in all_splits for remark in split.remarks):
+        say(remark, error=True)
     todo = []
     for split in all_splits:
         if is_current(split):
@@ -123,7 +130,7 @@ def write(
     return [out / f"{split.name}.beton" for split in all_splits]
 
 
-def _settings(max_side: int | None, storage: str, jpeg_share: float | None, quality: int) -> Settings:
+def _settings(max_side: int | None, storage: str, jpeg_share: float | None, quality: int, background: str) -> Settings:
     if max_side is not None and not 1 <= max_side <= MAX_SIDE:
         raise UserError(f"--max-side {max_side}: choose from 1 to {MAX_SIDE} pixels")
     if not 1 <= quality <= 100:
@@ -136,7 +143,7 @@ def _settings(max_side: int | None, storage: str, jpeg_share: float | None, qual
         raise UserError(f"--jpeg-share {jpeg_share}: goes with --storage mixed alone; add that or leave it out")
     if jpeg_share is not None and not 0 < jpeg_share < 1:
         raise UserError(f"--jpeg-share {jpeg_share}: choose between 0 and 1; for none or all --storage raw or jpeg")
-    return Settings(max_side, storage, quality, jpeg_share)
+    return Settings(max_side, storage, quality, jpeg_share, color(background))
 
 
 def _is_current(path: Path, origin: dict, skip_broken: bool) -> bool:
@@ -147,6 +154,7 @@ def _is_current(path: Path, origin: dict, skip_broken: bool) -> bool:
     beside = path.with_suffix(".json")
     try:
         record = json.loads(beside.read_bytes())
+        record.setdefault("background", origin["background"])  # of before there was one: alpha was dropped
         differing = [key for key, value in origin.items() if record[key] != value]
         size, skipped = record["bytes"], record["skipped"]
     except (OSError, ValueError, KeyError, TypeError):
@@ -161,7 +169,7 @@ def _is_current(path: Path, origin: dict, skip_broken: bool) -> bool:
     return True
 
 
-def _try(split: Split, settings: Settings, i: int) -> Encoded | str:
+def _try(split: Split, settings: Settings, i: int) -> Encoded | Broken:
     """Image i as it is stored, or why it is broken."""
     name: Path | str = f"{split.name} image {i}"
     try:
@@ -169,7 +177,9 @@ def _try(split: Split, settings: Settings, i: int) -> Encoded | str:
         name = item if isinstance(item, Path) else name
         return encode(item, settings, i)
     except Exception as error:  # PIL's decoders raise of every kind
-        return f"{name} ({' '.join(str(error).split())[:200] or type(error).__name__})"
+        reason = str(error) if not isinstance(error, OSError) else error.strerror or str(error)
+        reason = " ".join(reason.split())[:200] or type(error).__name__
+        return Broken(str(name), reason, isinstance(error, TooLarge))
 
 
 def _partial(split: Split, out: Path, settings: Settings) -> Partial:
@@ -208,11 +218,11 @@ def _estimate(split: Split, settings: Settings, workers: int) -> float:
 
 
 def _encode_all(
-    encode_one: Callable[[int], Encoded | str], start: int, count: int, chunk: int, workers: int
-) -> Generator[Encoded | str, None, None]:
+    encode_one: Callable[[int], Encoded | Broken], start: int, count: int, chunk: int, workers: int
+) -> Generator[Encoded | Broken, None, None]:
     """Images `start` to `count` in order, or in a broken one's place why; threads keep a few chunks ahead."""
 
-    def encode_chunk(first: int) -> list[Encoded | str]:
+    def encode_chunk(first: int) -> list[Encoded | Broken]:
         return [encode_one(i) for i in range(first, min(first + chunk, count))]
 
     pool = ThreadPoolExecutor(workers, thread_name_prefix="write")
@@ -252,9 +262,8 @@ def _write_split(
             partial.add(image)
             advance(1)
     if broken and not skip_broken:
-        number = f"{len(broken)} or more" if len(broken) >= MAX_BROKEN else str(len(broken))
-        remedy = "--skip-broken leaves them out and goes on from here"
-        raise UserError(f"{split.name}: broken images, {number}: {', '.join(broken[:3])}; {remedy}")
+        say_broken(broken)
+        raise UserError(mend(split.name, broken, len(broken) >= MAX_BROKEN))
     staged = partial.finish()
     size = staged.stat().st_size
     with bar(f"{name}: hashing", size, "bytes") if progress else nullcontext(lambda count: None) as advance:
@@ -266,7 +275,9 @@ def _write_split(
     checksums.write(partial.path, hashes)
     partial.publish()
     if broken:
-        say(f"warning: {name}: left out {len(broken)} broken images: {', '.join(broken[:3])}, ...", error=True)
+        say(f"warning: {name}: left out {len(broken):,} images that are broken or too large", error=True)
+        say_broken(broken)
+    _say_odd(split, name, partial.rows["flags"], str(origin["background"]), report)
     empty = [f"{g!r}" for g, n in zip(split.group_names, record.get("images_of_groups", ()), strict=False) if not n]
     if empty:
         say(f"{name}: no image of the group{'s' * (len(empty) > 1)} {', '.join(empty[:5])}", error=True)
@@ -275,11 +286,27 @@ def _write_split(
     report(f"{name}: {what}, {(count - before) / (time.monotonic() - start):,.0f} images/s")
 
 
-def _record(split: Split, rows: np.ndarray, broken: list[str]) -> dict[str, object]:
+def _say_odd(split: Split, name: str, flags: np.ndarray, background: str, report: Callable[[str], None]) -> None:
+    """Count what was laid on the background, and warn of what shows nothing."""
+    if transparent := int((flags & Flag.TRANSPARENT > 0).sum()):
+        are = "image" if transparent == 1 else "images"
+        report(f"{name}: {transparent:,} {are} with transparency: laid on {background}")
+    constant = np.flatnonzero(flags & Flag.CONSTANT).tolist()
+    if constant:
+        names = [str(split.item(i)) if split.files else f"image {i}" for i in constant[:3]]
+        more = f" and {len(constant) - 3:,} more" if len(constant) > 3 else ""
+        are = "image has" if len(constant) == 1 else "images have"
+        say(f"warning: {name}: {len(constant):,} {are} one colour alone: {', '.join(names)}{more}", error=True)
+
+
+def _record(split: Split, rows: np.ndarray, broken: list[Broken]) -> dict[str, object]:
     """What the JSON of a split says of its images."""
     good = rows["size"] > 0
     per_class = np.bincount(split.labels[good], minlength=len(split.classes))
-    images, kept = int(good.sum()), int(rows["kept"].sum())
+    images, flags = int(good.sum()), rows["flags"][good]
+    kept, transparent, constant = (
+        int((flags & flag > 0).sum()) for flag in (Flag.KEPT, Flag.TRANSPARENT, Flag.CONSTANT)
+    )
     sides = {side: {"min": int(rows[side][good].min()), "max": int(rows[side].max())} for side in ("height", "width")}
     return {
         "split": split.name,
@@ -290,7 +317,9 @@ def _record(split: Split, rows: np.ndarray, broken: list[str]) -> dict[str, obje
         "per_class": {"min": int(per_class.min()), "max": int(per_class.max())},
         "kept_jpegs": kept,
         "converted": images - kept,
-        "skipped": broken,
+        "transparent": transparent,
+        "constant": constant,
+        "skipped": [str(each) for each in broken],
         **sides,
     }
 
