@@ -147,3 +147,13 @@ def test_contents_of_before_there_were_hashes_still_hold(digits_in_blocks, tmp_p
     changed = checksums.content(read_beton(other))
     assert not checksums.same_content(changed, with_hashes) and checksums.same_content(changed, without)
     assert not checksums.same_content("0" * 64, with_hashes) and not np.array_equal(changed, with_hashes)
+
+
+def test_a_report_of_a_changed_file_says_so(digits_in_blocks, capsys):
+    path = digits_in_blocks
+    flip(path, int(read_beton(path).offsets[3]))
+    checksums.warn_of([path, path.with_name("absent.beton")])
+    told = capsys.readouterr().err
+    assert (
+        told.startswith(f"warning: {path}: is not as it was written (changed: pixels block") and told.count("\n") == 1
+    )

@@ -27,6 +27,7 @@ from timecat.data.write.write import write
 from timecat.errors import UserError
 
 W, H = 120, 80
+ALPHA = Image.linear_gradient("L").resize((W, H))
 pytestmark = pytest.mark.filterwarnings(  # numba's own, as the stock Loader's compiled code is thrown away
     "ignore:Exception ignored in. <finalize object:pytest.PytestUnraisableExceptionWarning"
 )
@@ -58,7 +59,7 @@ def folder(tmp_path_factory) -> Path:
     picture(2).convert("CMYK").save(a / "2-cmyk.jpeg", quality=95)
     palette(3).save(a / "3-palette.png")
     rgba = picture(4)
-    rgba.putalpha(Image.linear_gradient("L").resize((W, H)))
+    rgba.putalpha(ALPHA)
     rgba.save(b / "4-rgba.png")
     deep = np.asarray(picture(5).convert("L")).astype(np.uint16) * 257
     Image.fromarray(deep).save(b / "5-deep.png")
@@ -73,6 +74,9 @@ def folder(tmp_path_factory) -> Path:
 
 def expected(index: int) -> np.ndarray:
     image = palette(index) if index == 3 else picture(index)
+    if index == 4:
+        alpha = np.asarray(ALPHA)[..., None] / 255
+        return (np.asarray(image) * alpha + 255 * (1 - alpha)).round().astype(int)
     return np.asarray((image.convert("L") if index in (1, 5) else image).convert("RGB")).astype(int)
 
 

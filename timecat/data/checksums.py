@@ -9,12 +9,12 @@ blocks of 64 MiB. Where the file is newer than its hashes, as one that was chang
 
 import hashlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple, TypedDict
+from typing import Any, NamedTuple, TypedDict, TypeGuard
 
 import numpy as np
 
@@ -81,16 +81,17 @@ def read(path: Path) -> Hashes | None:
     return content
 
 
-def _is_hashes(content: Any) -> bool:
-    if not isinstance(content, dict) or not all(
-        type(content.get(key)) is int for key in ("bytes", "start", "end", "block")
-    ):
+def _is_hashes(content: Any) -> TypeGuard[Hashes]:
+    if not isinstance(content, dict):
         return False
-    start, end, size, block, pixels = (content.get(key) for key in ("start", "end", "bytes", "block", "pixels"))
-    if not (0 < start < end < size < 2**63 and block > 0 and isinstance(pixels, list)):
+    numbers = [content.get(key) for key in ("start", "end", "bytes", "block")]
+    pixels = content.get("pixels")
+    if not all(type(number) is int for number in numbers) or not isinstance(pixels, list):
         return False
-    digests = [content.get("index"), *pixels]
-    return len(pixels) == -(-(end - start) // block) and all(isinstance(d, str) and len(d) == 64 for d in digests)
+    start, end, size, block = numbers
+    if not (0 < start < end < size < 2**63 and block > 0 and len(pixels) == -(-(end - start) // block)):
+        return False
+    return all(isinstance(digest, str) and len(digest) == 64 for digest in (content.get("index"), *pixels))
 
 
 def write(path: Path, hashes: Hashes) -> None:
@@ -179,6 +180,15 @@ def check(path: Path) -> None:
     with suppress(FileNotFoundError):
         status, beside = path.stat(), kept_in(path).stat()
         _check(path, status.st_size, status.st_mtime_ns, beside.st_mtime_ns, beside.st_size)
+
+
+def warn_of(paths: Iterable[Path]) -> None:
+    """Say which files, of those that are there, are not as they were written, where what they gave is only shown."""
+    for path in paths:
+        try:
+            check(path)
+        except UserError as error:
+            say(f"warning: {error}", error=True)
 
 
 @lru_cache(256)

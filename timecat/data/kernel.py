@@ -83,7 +83,28 @@ def decode(data: np.ndarray, height: int, width: int) -> tuple[np.ndarray, str]:
             return decoded(data, height, width, strict), complaint
         except ValueError as error:
             complaint = complaint or str(error)
+        if is_harmless(complaint):  # in the header, simplejpeg refuses what turbojpeg only warns of
+            data = _plain(data)
     return np.empty((0, 0, 3), np.uint8), complaint
+
+
+def _plain(data: np.ndarray) -> np.ndarray:
+    """A JPEG's bytes without those before its first scan that belong to no segment, and of JFIF's revision 1.1."""
+    given, at = data.tobytes(), 2
+    kept = [given[:2]]
+    while (at := given.find(b"\xff", at)) >= 0:
+        while given[at + 1 : at + 2] == b"\xff":
+            at += 1
+        marker, end = given[at + 1 : at + 2], at + 2 + int.from_bytes(given[at + 2 : at + 4])
+        if marker == b"\xda" or end <= at + 2 or end > len(given):
+            return np.frombuffer(b"".join([*kept, given[at:]]), np.uint8)
+        if marker != b"\0":
+            segment = given[at:end]
+            if marker == b"\xe0" and segment[4:9] == b"JFIF\0":
+                segment = segment[:9] + b"\1\1" + segment[11:]
+            kept.append(segment)
+        at = end if marker != b"\0" else at + 2
+    return data
 
 
 def decoded(data: np.ndarray, height: int, width: int, strict: bool = True) -> np.ndarray:

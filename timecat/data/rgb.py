@@ -61,7 +61,7 @@ def is_transparent(image: Image.Image) -> bool:
     if not image.has_transparency_data or image.mode.startswith("I"):
         return False
     alpha = image if image.mode in ("RGBA", "LA") else image.convert("RGBA")
-    return alpha.getchannel("A").getextrema()[0] < 255
+    return bool((np.asarray(alpha.getchannel("A")) < 255).any())
 
 
 def is_constant(image: Image.Image) -> bool:

@@ -90,7 +90,7 @@ def split_together(
         kept[:] -= of_class
         return True
 
-    for label in np.flatnonzero(counts):
+    for label in np.flatnonzero(counts).tolist():
         mine = rng.permutation(np.flatnonzero(labels == label))
         if not at_random:
             mine = mine[np.argsort(sizes[mine] > 1, kind="stable")]

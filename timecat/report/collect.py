@@ -5,6 +5,7 @@ import statistics
 import numpy as np
 
 from timecat.config.files import ProbeFile
+from timecat.data import checksums
 from timecat.errors import UserError
 from timecat.extraction.external import ExternalFeatures
 from timecat.heads.kept_logits import CHECKED, read_logits
@@ -61,6 +62,7 @@ def collect(study: Study, protocol: Protocol = "heldout") -> Report:
             continue
         by_cat = results_by_cat(study, results)
         if by_cat:
+            checksums.warn_of(probe.data.files.values())
             report["data"].append(data_summary(probe, results, by_cat))
             add(report, study, probe, by_cat, protocol)
             add_extra_tests(report, study, probe, by_cat, protocol)
