@@ -23,7 +23,7 @@ BEFORE = {
     "report": {"config", "data", "networks", "study", "cluster", "extraction", "members", "heads"},
     "bottleneck": {"config", "data", "networks", "study", "cluster", "extraction", "members", "heads"},
     "tune": {"config", "data", "networks", "study", "cluster", "extraction", "members", "heads"},
-    "verify": {"config", "data", "study", "extraction"},
+    "verify": {"data", "study", "extraction"},
     "doctor": {"config", "data", "study", "cluster"},
 }
 HEAVY = {"torch", "torchvision", "lightning", "ffcv", "numba", "schedulefree"}

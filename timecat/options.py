@@ -1,6 +1,7 @@
 """What each command of a study takes: its own options, and the keys of the config; and its help."""
 
 import argparse
+import re
 import textwrap
 from typing import Any, NoReturn
 
@@ -8,7 +9,10 @@ from timecat.config.keys import KeysOfSection, sections
 from timecat.config.paths import on_command_line
 from timecat.config.section import suggestion
 from timecat.config.trainer import PASSED_ON
-from timecat.errors import UserError
+from timecat.config.types import MAX_MEMBERS
+from timecat.errors import UserError, shown
+
+MOST = 2**20
 
 
 class _Parser(argparse.ArgumentParser):
@@ -23,10 +27,23 @@ def names(value: str) -> list[str]:
     return [name.strip() for name in value.split(",") if name.strip()]
 
 
-def positive(value: str) -> int:
+def positive(value: str, most: int = MOST) -> int:
     """A whole number of 1 or more."""
-    if not value.isdigit() or int(value) < 1:
-        raise argparse.ArgumentTypeError(f"{value!r} is not a whole number of 1 or more")
+    if not re.fullmatch("[0-9]{1,12}", value) or not 1 <= int(value) <= most:
+        words = "of 1 or more" if most == MOST else f"from 1 to {most:,}"
+        raise argparse.ArgumentTypeError(f"{shown(value)} is not a whole number {words}")
+    return int(value)
+
+
+def few(value: str) -> int:
+    """As many members, or devices, as one machine could train at once."""
+    return positive(value, MAX_MEMBERS)
+
+
+def number(value: str) -> int:
+    """A member's, or a repetition's."""
+    if not re.fullmatch("-?[0-9]{1,12}", value):
+        raise argparse.ArgumentTypeError(f"{shown(value)} is not a whole number")
     return int(value)
 
 
@@ -52,7 +69,7 @@ def rate(value: str) -> float:
     except ValueError:
         number = 0.0
     if not 0 < number < float("inf"):
-        raise argparse.ArgumentTypeError(f"{value!r} is not a number above 0")
+        raise argparse.ArgumentTypeError(f"{shown(value)} is not a number above 0")
     return number
 
 
@@ -134,7 +151,7 @@ def parser_of(command: str) -> argparse.ArgumentParser:
         add("--json", action="store_true", help="an object a line: what, value, state (ok, mend, broken), mend")
         return parser
     if command == "tune":
-        add("--repetition", type=int, metavar="K", help="this one alone, from 0 (SLURM_ARRAY_TASK_ID's, else all)")
+        add("--repetition", type=number, metavar="K", help="this one alone, from 0 (SLURM_ARRAY_TASK_ID's, else all)")
         return parser
     add("--cats", type=names, metavar="A,B", help="these cats alone, and the members that they need (all)")
     if command == "plan":
@@ -148,14 +165,14 @@ def parser_of(command: str) -> argparse.ArgumentParser:
         add("--images-per-sec", type=rate, metavar="N", help="a GPU's speed; a time limit for each length of members")
         add("--dry-run", action="store_true", help="print the scripts and what would be submitted, submit nothing")
     if command == "fit":
-        add("--member", type=int, metavar="K", help="train the plan's member K alone (SLURM_ARRAY_TASK_ID, else all)")
-        add("--slots", type=positive, metavar="N", help="members at once (study.slots; one per GPU, one on a CPU)")
-        add("--devices-per-member", type=positive, metavar="D", help="instead of trainer.devices; packed on the GPUs")
+        add("--member", type=number, metavar="K", help="the plan's member K alone (SLURM_ARRAY_TASK_ID, else all)")
+        add("--slots", type=few, metavar="N", help="members at once (study.slots; one per GPU, one on a CPU)")
+        add("--devices-per-member", type=few, metavar="D", help="instead of trainer.devices; packed on the GPUs")
         add("--serve", action="store_true", help=argparse.SUPPRESS)
     if command.startswith("bottleneck") or command in ("knn", "few-shot"):
         add("--data", metavar="NAME", help="one data set, by its config's name (all)")
     if command == "bottleneck select":
-        add("--members", type=positive, metavar="N", help="how many to choose (as many as the largest cat has)")
+        add("--members", type=few, metavar="N", help="how many to choose (as many as the largest cat has)")
     if command == "knn":
         add("--k", dest="ks", type=positives, metavar="K,…", help="neighbours that vote (10,20,100,200)")
         add(
@@ -167,7 +184,7 @@ def parser_of(command: str) -> argparse.ArgumentParser:
         )
     if command == "few-shot":
         add("--shots", type=shots, metavar="N,…", help="images a class, or all (1,2,5,10,20,50,100,all)")
-        add("--draws", type=positive, metavar="D", help="of the images, at each number (5)")
+        add("--draws", type=few, metavar="D", help="of the images, at each number (5)")
     if command == "probe":
         add("--data", metavar="NAME", help="one data set, by its config's name (SLURM_ARRAY_TASK_ID's, else all)")
     if command == "status":

@@ -17,7 +17,7 @@ def test_a_damaged_config_ends_in_one_line(seed, digits, tmp_path, monkeypatch):
     wrong, accepted = [], 0
     for what, text in mutated(base, seed, CASES):
         path.write_bytes(text)
-        status, why = ended(words)
+        status, why, _ = ended(words)
         accepted += status == 0
         if not why and status == 0 and study is not None:
             why = built(study, tmp_path)

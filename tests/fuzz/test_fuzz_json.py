@@ -29,7 +29,7 @@ def test_a_damaged_file_ends_in_a_line(seed, finished, monkeypatch):
         path = files[number % len(files)]
         what = damage(path, number)
         for command in ("status", COMMANDS[number // len(files) % len(COMMANDS)]):
-            _, why = ended([command, CONFIG])
+            _, why, _ = ended([command, CONFIG])
             if why:
                 wrong.append(f"case {number}, {path.relative_to(finished)}, {what}: {command}: {why}")
         shutil.rmtree("runs")

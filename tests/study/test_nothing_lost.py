@@ -184,6 +184,8 @@ def flip(path: Path, at: float) -> None:
 @pytest.mark.parametrize(
     "name",
     [
+        "digits/train.beton",
+        "digits/test.beton",
         "runs/s/member_0/snapshot_8.pt",
         "runs/s/member_0/last.ckpt",
         "runs/s/member_0/recipe.json",

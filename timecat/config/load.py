@@ -83,7 +83,7 @@ def _load(text: str, path: str) -> tuple[Any, yaml.Node | None]:
         node = loader.get_single_node()
         if node is None:
             return None, None
-        _count(node, {}, 0)
+        _count(node, {}, 0, "")
         return _unshared(loader.construct_document(node)), node
     except _Refused as error:
         raise UserError(f"{path}:{error.line}: {error}; mend the file") from None
@@ -100,11 +100,12 @@ def _load(text: str, path: str) -> tuple[Any, yaml.Node | None]:
             loader.dispose()
 
 
-def _count(node: yaml.Node, known: dict[int, int | None], depth: int) -> int:
+def _count(node: yaml.Node, known: dict[int, int | None], depth: int, key: str) -> int:
     """Values below a node, itself among them, aliases as often as they stand there; looked at before any is made.
 
     Args:
         known: those of nodes that were counted before; None of those that this one stands in.
+        key: that it stands at.
     """
     if id(node) in known:
         count = known[id(node)]
@@ -119,11 +120,11 @@ def _count(node: yaml.Node, known: dict[int, int | None], depth: int) -> int:
     count = 1
     if isinstance(node, yaml.MappingNode):
         _check_keys(node)
-        count += sum(_count(value, known, depth + 1) for _, value in node.value)
+        count += sum(_count(value, known, depth + 1, str(key.value)) for key, value in node.value)
     elif isinstance(node, yaml.SequenceNode):
-        count += sum(_count(value, known, depth + 1) for value in node.value)
+        count += sum(_count(value, known, depth + 1, key) for value in node.value)
     elif node.tag.endswith(":int") and len(node.value) > DIGITS:
-        raise _Refused(f"a whole number of {len(node.value):,} digits", node)
+        raise _Refused(f"{key} is a whole number of {len(node.value):,} digits", node)
     if count > MOST:
         raise _Refused(f"more than {MOST:,} values", node)
     known[id(node)] = count

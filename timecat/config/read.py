@@ -1,19 +1,21 @@
 """A config as it is written: YAML files and the command line's overrides, merged; no types yet."""
 
 import json
+import unicodedata
 from typing import Any
 
 from timecat.config.load import load_file, load_value
 from timecat.config.paths import on_command_line
 from timecat.config.places import Places
 from timecat.config.section import suggestion
-from timecat.errors import UserError
+from timecat.errors import UserError, shown
 
 STUDY_KEYS = ("seed_everything", "study", "model", "data", "trainer", "ckpt_path")
 PROBE_KEYS = ("seed_everything", "probe", "model", "data", "trainer", "ckpt_path")
 FEATURES_KEYS = ("seed_everything", "features", "probe", "model", "data", "trainer")
 TUNE_KEYS = ("seed_everything", "tune", "model", "data", "trainer")
 KEYS_OF = {"features": FEATURES_KEYS, "tune": TUNE_KEYS, "probe": PROBE_KEYS}
+SPACES = {ord(each): " " for each in "\n\t"}
 SECTIONS = ("study", "tune", "features", "probe", "model", "data", "trainer")
 
 
@@ -46,14 +48,32 @@ def read_config(paths: list[str], overrides: dict[str, Any] | None = None) -> Co
         if key not in known:
             where = config.places.of(str(key)) or paths[-1]
             raise UserError(f"{where}: unknown key {key!r}; {suggestion(str(key), known)}")
+    _check_words(config, "")
     for key in SECTIONS:
         if config.get(key) is None:
             if key in config:
                 config[key] = {}  # `trainer:` with nothing below it
         elif not isinstance(config[key], dict):
             where = config.places.of(key) or paths[-1]
-            raise UserError(f"{where}: {key} must be a section of keys, not {config[key]!r}")
+            raise UserError(f"{where}: {key} must be a section of keys, not {shown(config[key])}")
     return config
+
+
+def _check_words(value: Any, where: str) -> None:
+    """Refuse control characters, and what is no text: no file, name or terminal takes them.
+
+    Raises:
+        UserError: naming the key.
+    """
+    if isinstance(value, dict):
+        for key, below in value.items():
+            _check_words(key, where or "a key")
+            _check_words(below, f"{where}.{key}".strip("."))
+    elif isinstance(value, list):
+        for below in value:
+            _check_words(below, where)
+    elif isinstance(value, str) and any(unicodedata.category(each) in ("Cc", "Cs") for each in value.translate(SPACES)):
+        raise UserError(f"{where} is {shown(value)}; remove its control characters")
 
 
 def override(config: Config, overrides: dict[str, Any]) -> None:

@@ -25,6 +25,7 @@ Precision = Literal[
     "transformer-engine",
     "transformer-engine-float16",
 ]
+Classes = str | dict[str, Any]  # a class path, or {class_path: …, init_args: …}
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class PassedOn:
     """What else Lightning's Trainer takes, with its types; LightningCLI checks the values when a trainer is made."""
 
     barebones: bool = False
-    callbacks: Any = None
+    callbacks: Classes | list[Classes] | None = None
     check_val_every_n_epoch: PositiveInt | None = None
     detect_anomaly: bool = False
     enable_autolog_hparams: bool = True
@@ -49,20 +50,34 @@ class PassedOn:
     min_steps: NonNegativeInt | None = None
     model_registry: str | None = None
     num_sanity_val_steps: int | None = None
-    plugins: Any = None
-    profiler: Any = None
+    plugins: Classes | list[Classes] | None = None
+    profiler: Literal["simple", "advanced", "pytorch", "xla"] | dict[str, Any] | None = None
     reload_dataloaders_every_n_epochs: NonNegativeInt = 0
-    strategy: Any = "auto"
+    strategy: Classes = "auto"
     use_distributed_sampler: bool = True
     val_check_interval: int | float | str | dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
         for key in ("limit_predict_batches", "limit_test_batches", "limit_val_batches"):
             _check_batches(key, getattr(self, key), least=0)
+        for key in ("callbacks", "plugins", "profiler", "strategy"):
+            check_classes(f"trainer.{key}", getattr(self, key))
         if not isinstance(self.val_check_interval, str | dict):
             _check_batches("val_check_interval", self.val_check_interval)
         if self.num_sanity_val_steps is not None and not -1 <= self.num_sanity_val_steps <= MAX_COUNT:
             raise UserError("trainer.num_sanity_val_steps: give a whole number of 0 or more, or -1 for all")
+
+
+def check_classes(where: str, given: Any) -> None:
+    """Refuse what names no class of Lightning's.
+
+    Raises:
+        UserError: so.
+    """
+    for each in given if isinstance(given, list) else [given]:
+        path = each.get("class_path") if isinstance(each, dict) else each
+        if not (each is None or isinstance(each, bool)) and (not isinstance(path, str) or not path.strip()):
+            raise UserError(f"{where} is {shown(given)}; give a class_path with init_args, or a list of these")
 
 
 def _check_batches(key: str, value: float | None, least: int = 1) -> None:
@@ -130,6 +145,7 @@ class TrainerConfig:
     other: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        check_classes("trainer.logger", self.logger)
         _check_batches("limit_train_batches", self.limit_train_batches)
         _check_batches("overfit_batches", self.overfit_batches, least=0)
         for key in ("max_steps", "max_epochs"):

@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple, TypedDict, TypeGuard
+from typing import Any, NamedTuple, TypedDict, TypeGuard, cast
 
 import numpy as np
 
@@ -88,7 +88,7 @@ def _is_hashes(content: Any) -> TypeGuard[Hashes]:
     pixels = content.get("pixels")
     if not all(type(number) is int for number in numbers) or not isinstance(pixels, list):
         return False
-    start, end, size, block = numbers
+    start, end, size, block = cast(list[int], numbers)
     if not (0 < start < end < size < 2**63 and block > 0 and len(pixels) == -(-(end - start) // block)):
         return False
     return all(isinstance(digest, str) and len(digest) == 64 for digest in (content.get("index"), *pixels))

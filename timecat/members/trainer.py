@@ -130,7 +130,7 @@ class TimecatCLI(LightningCLI):
             if settings.get("sync_batchnorm") and trainer.strategy.root_device.type == "cpu":
                 raise UserError("trainer.sync_batchnorm: torch has it for GPUs only; set it to false on a CPU")
             return trainer
-        except (ValueError, TypeError, MisconfigurationException) as error:
+        except (ImportError, ValueError, TypeError, MisconfigurationException) as error:
             raise UserError(f"trainer: {_one_line(error)}") from None
 
 

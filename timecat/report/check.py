@@ -1,6 +1,7 @@
 """What `timecat run` would refuse after minutes, looked at in its first second, by all commands that plan or train."""
 
 import dataclasses
+import os
 from pathlib import Path
 from typing import Literal
 
@@ -8,6 +9,7 @@ from timecat.cluster.slots import trains_on_gpus
 from timecat.config.data import DataConfig
 from timecat.config.files import ProbeFile
 from timecat.config.places import Places
+from timecat.config.trainer import TrainerConfig
 from timecat.data import checksums, global_batch
 from timecat.data.class_map import labels_of_test
 from timecat.data.index import ImageIndex, check_batch, split_labels
@@ -15,8 +17,10 @@ from timecat.data.missing import Origin, missing_files, no_source
 from timecat.data.sources.outline import Outline
 from timecat.errors import UserError
 from timecat.heads.sweep import groups, largest_first
+from timecat.process import in_slurm_step, in_torchrun
 from timecat.report.memory import planned_memory
 from timecat.study.directory import Protocol
+from timecat.study.plan import MemberPlan
 from timecat.study.progress import is_finished
 from timecat.study.recipe import CONTENT, check_recipe, trained_with
 from timecat.study.study import Study
@@ -81,6 +85,7 @@ def _check_members(study: Study, command: Command) -> UserError | None:
         devices = trainer.devices_per_member
         sharing = (study.data.device_batch_size, trainer.num_nodes, devices, study.model.ghost_batch_size)
         global_batch.in_words(study.batch_size, *sharing)
+        check_machines(trainer)
         if trainer.sync_batchnorm and not trains_on_gpus(study):
             raise UserError("trainer.sync_batchnorm: torch has it for GPUs only; set it to false on a CPU")
     for data in study.all_data:
@@ -90,6 +95,12 @@ def _check_members(study: Study, command: Command) -> UserError | None:
         absent = _check_images(images, command, reads=command in TRAINS_HERE) or absent
         if not all(path.exists() for path in images.training_files):
             continue
+        world = trainer.num_nodes * trainer.devices_per_member
+        if data.batch_size % world == 0:
+            parts = global_batch.batches_per_step(data.batch_size, data.device_batch_size, world)
+            for member in members:
+                _check_one_value(member, data.batch_size // world // parts)
+            check_validation(trainer, len(ImageIndex(images).split()[0]) // data.batch_size * parts)
         unfinished = [member for member in members if not is_finished(study, member)]
         stored = {member.name: trained_with(study.directory.member(member.name)).get(CONTENT) for member in unfinished}
         if not any(stored.values()):
@@ -102,6 +113,55 @@ def _check_members(study: Study, command: Command) -> UserError | None:
                     "choose another study.name"
                 )
     return absent
+
+
+def _check_one_value(member: MemberPlan, at_once: int) -> None:
+    """Refuse a batch of which BatchNorm would see one value a channel, as torch does at the first step.
+
+    Args:
+        at_once: images that a device trains on at once.
+
+    Raises:
+        UserError: so.
+    """
+    images, halved = member.model.ghost_batch_size or at_once, 32 if member.model.stem == "imagenet" else 8
+    side = (member.data.train_resolution or (member.data.resolution,))[0]
+    if images == 1 and side <= halved:
+        raise UserError(
+            f"data.resolution {side}: of one image at once the last stage has one value a channel, which BatchNorm "
+            "cannot normalise; choose a larger one, or batches of two images or more"
+        )
+
+
+def check_machines(trainer: TrainerConfig) -> None:
+    """Refuse to wait for machines that nobody starts, which Lightning does for ever.
+
+    Raises:
+        UserError: several machines, and neither srun, torchrun nor MASTER_ADDR tells which they are.
+    """
+    if trainer.num_nodes > 1 and not (in_slurm_step() or in_torchrun() or "MASTER_ADDR" in os.environ):
+        raise UserError(
+            f"trainer.num_nodes is {trainer.num_nodes}, but this is one machine: set it to 1, or start the training on "
+            "all of them by timecat launch, srun or torchrun"
+        )
+
+
+def check_validation(trainer: TrainerConfig, batches: int) -> None:
+    """Refuse to validate after more batches than an epoch has, as Lightning does once all is set up.
+
+    Args:
+        batches: of an epoch, as Lightning counts them, several a step where gradients are accumulated.
+
+    Raises:
+        UserError: so.
+    """
+    interval = trainer.other.get("val_check_interval")
+    by_epoch = trainer.other.get("check_val_every_n_epoch", 1) is not None
+    if by_epoch and isinstance(interval, int) and interval > batches:
+        raise UserError(
+            f"trainer.val_check_interval is {interval:,}, an epoch has {batches:,} batches; choose fewer, or set "
+            "trainer.check_val_every_n_epoch to null, so that it counts through the epochs"
+        )
 
 
 def _check_images(data: DataConfig, command: Command, reads: bool) -> UserError | None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from timecat import files
+from timecat.data import checksums
 from timecat.data.beton import read_beton
 from timecat.errors import UserError
 from timecat.extraction.file import check_shards
@@ -26,16 +27,42 @@ class Check:
 
     Args:
         kind: of file, in a word that stands in the table.
-        look: reads it wholly; raises UserError, in one line with the mend, where it is not what was written.
+        whole: reads it wholly; raises UserError, in one line with the mend, where it is not what was written.
     """
 
     kind: str
     path: Path
-    look: Callable[[], object]
+    whole: Callable[[], object]
 
     @property
     def bytes(self) -> int:
         return self.path.stat().st_size if self.path.is_file() else 0
+
+    def look(self, advance: Callable[[int], None]) -> None:
+        """Read it.
+
+        Args:
+            advance: told how many more bytes are read.
+
+        Raises:
+            UserError: it is not what was written.
+        """
+        size = self.bytes
+        try:
+            self.whole()
+        finally:
+            advance(size)
+
+
+@dataclass(frozen=True)
+class ImagesCheck(Check):
+    """A data file, which may take minutes; the hashes of one that has none are made."""
+
+    def look(self, advance: Callable[[int], None]) -> None:
+        self.whole()
+        if wrong := checksums.verify(self.path, advance).wrong:
+            told = f"{'; '.join(wrong[:3])}{'; ...' if len(wrong) > 3 else ''}"
+            raise UserError(f"{self.path}: {told}; put it back, or write it again by `timecat write`")
 
 
 def checks(study: Study) -> list[Check]:
@@ -66,14 +93,14 @@ def _data(study: Study) -> Iterator[Check]:
         content = (_known(directory.recipe) or {}).get(CONTENT)
         if content is not None and not plan.data.mixture:
             path = plan.data.training_files[0]
-            yield Check("data", path, partial(_is_trained_on, path, str(content), directory))
+            yield Check("trained on", directory.path, partial(_is_trained_on, path, str(content), directory))
     for data in (*study.all_data, *(probe.data for probe in study.probes)):
         for path in (*data.training_files, *data.files.values()):
-            yield Check("data", path, partial(read_beton, path))
+            yield ImagesCheck("data", path, partial(read_beton, path))
 
 
 def _is_trained_on(path: Path, content: str, directory: MemberDirectory) -> None:
-    if read_beton(path).fingerprint() != content:
+    if not checksums.same_content(content, checksums.content(read_beton(path))):
         raise UserError(f"{path}: is not the file that {directory} was trained on; put that one back")
 
 

@@ -22,12 +22,10 @@ def verify(study: Study) -> int:
     wrong: list[tuple[str, str]] = []
     with bar(f"verify {study.name}", sum(check.bytes for check in wanted), "bytes") as advance:
         for check in wanted:
-            size = check.bytes
             try:
-                check.look()
+                check.look(advance)
             except UserError as error:
                 wrong.append((check.kind, str(error)))
-            advance(size)
     rows = []
     for kind in dict.fromkeys(check.kind for check in wanted):
         of_kind, damaged = (
