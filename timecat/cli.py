@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from timecat.errors import UserError, one_line
+from timecat.errors import Diverged, UserError, one_line
 from timecat.help import BOTTLENECK_HELP, HELP
 
 if TYPE_CHECKING:
@@ -52,6 +52,9 @@ def main(arguments: list[str] | None = None) -> int:
     except UserError as error:
         _complain(str(error))
         return EXIT_USER_ERROR
+    except Diverged as error:
+        _complain(str(error))
+        return 1
     except KeyboardInterrupt:
         _complain("stopped; the same command goes on from what is finished")
         return 130

@@ -10,6 +10,13 @@ class UserError(Exception):
     """Bad input, told in one line that names the thing and the mend; the command exits with status 2."""
 
 
+class Diverged(Exception):
+    """A training whose loss or weights are no finite numbers any more; its text is one line.
+
+    No fault of the input that could be told before: exit status 1. What it saved before is as good as it was.
+    """
+
+
 def one_line(text: str, longest: int = LONGEST) -> str:
     """The text in one line: spaces for line breaks, escapes for what no terminal should get, the middle left out where
     it is long."""

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
+TEMPORARY_NAMES = ".*.tmp-*"  # a pattern of what `temporary_name` gives
+
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Write the content, whole or not at all."""

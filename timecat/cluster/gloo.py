@@ -1,4 +1,4 @@
-"""The network interface by which a member's processes on several nodes talk over gloo."""
+"""The network interface by which a member's processes talk: loopback on one machine, a route's on several nodes."""
 
 import os
 import socket
@@ -18,6 +18,17 @@ def choose_interface() -> None:
     name = default_interface() if is_loopback() else None  # a name that does not resolve is gloo's to tell
     if name is not None:
         os.environ["GLOO_SOCKET_IFNAME"] = name
+
+
+def stay_on_loopback() -> None:
+    """Let gloo and NCCL open nothing that another machine reaches, where all processes are on this one.
+
+    What the environment names stays.
+    """
+    names = [name for _, name in socket.if_nameindex()]
+    if "lo" in names:
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+        os.environ.setdefault("NCCL_SOCKET_IFNAME", "lo")
 
 
 def is_loopback() -> bool | None:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from rich.console import Group
 from rich.live import Live
 
+from timecat.cluster.arrays import ranges
 from timecat.cluster.slurm import Task
 from timecat.process import is_first_rank
 from timecat.study.plan import MemberPlan
@@ -82,6 +83,22 @@ def live_table(study: Study, enabled: bool) -> Iterator[None]:
             ended.set()
             thread.join()
             live.update(shown(), refresh=True)
+
+
+def diverged_in_words(study: Study) -> str | None:
+    """Which members are usable, and which diverged; None where none did."""
+    states = [(plan, member_state(study, plan)) for plan in study.members]
+    diverged = [plan for plan, state in states if state.state == "diverged"]
+    if not diverged:
+        return None
+    usable = [plan.index for plan, state in states if state.state == "finished"]
+    names = f"{ranges([plan.index for plan in diverged])} ({', '.join(plan.name for plan in diverged[:4])}"
+    names += ", …)" if len(diverged) > 4 else ")"
+    which = f": {ranges(usable)}" if usable else ""
+    return (
+        f"{len(usable)} of {len(states)} members are usable{which}; diverged: {names}; lower model.lr, in a study of "
+        "another name"
+    )
 
 
 def say_finished(study: Study, plan: MemberPlan) -> None:

@@ -13,9 +13,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from timecat.cluster.endings import length, why
 from timecat.cluster.members_table import live_table, say_finished
 from timecat.cluster.stop import REQUEUED, STOPPED, Stop
-from timecat.errors import UserError
+from timecat.errors import Diverged, UserError
 from timecat.process import PARENT, compute_threads, decoding_threads, has_fast_bf16
 from timecat.study.plan import MemberPlan
 from timecat.study.study import Study
@@ -25,6 +26,7 @@ PROGRAM = (sys.executable, "-m", "timecat", "fit")
 OF_ANOTHER_LAUNCHER = ("SLURM_", "PMI", "MASTER_", "TORCHELASTIC_", "RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD")
 BAD_INPUT = 2  # exit status
 FAILED = 1
+DIVERGED = 3  # of a member in a slot, whose process is sound; `fit` itself ends with FAILED
 
 
 def work(plan: MemberPlan) -> int:
@@ -82,6 +84,7 @@ def train_in_slots(
     """
     study.directory.logs.mkdir(parents=True, exist_ok=True)
     waiting = list(plans)
+    before = {plan.index: length(study.directory.member_log(plan.index)) for plan in plans}
     ended: dict[int, int] = {}  # exit status by the run's index
     workers = [_Worker(study, [*program, *arguments], slot, slots) for slot in range(min(slots, len(plans)))]
     threads = [
@@ -99,22 +102,19 @@ def train_in_slots(
                     worker.stop()
             time.sleep(0.1)
     failed = [plan for plan in plans if ended.get(plan.index, 0) not in (0, STOPPED, REQUEUED)]
+    logs = {plan.index: study.directory.member_log(plan.index) for plan in failed}
+    words = {index: why(ended[index], log, before[index]) for index, log in logs.items()}
     if failed and all(ended.get(plan.index, BAD_INPUT) == BAD_INPUT for plan in plans):
-        raise UserError(_last_line(study.directory.member_log(failed[0].index)).removeprefix("timecat: "))
+        raise UserError(words[failed[0].index])
     for plan in failed:
-        log = study.directory.member_log(plan.index)
-        why = _last_line(log).removeprefix("timecat: ")
-        say(f"timecat: member {plan.index} ({plan.name}) failed: {why} (log: {log})", error=True)
+        failed_by_itself = f"member {plan.index} ({plan.name}) failed: {words[plan.index]}"
+        said = f"member {plan.index}: {words[plan.index]}" if ended[plan.index] == DIVERGED else failed_by_itself
+        say(f"timecat: {said} (log: {logs[plan.index]})", error=True)
     if stop.is_set():
         left = sum(ended.get(plan.index) != 0 for plan in plans)
         say(f"timecat: stopped with {left} members to go; the same command goes on from there", error=True)
         return REQUEUED if stop.requeues() else STOPPED
     return FAILED if failed else 0
-
-
-def _last_line(log: Path) -> str:
-    lines = log.read_text(errors="replace").strip().splitlines() if log.exists() else []
-    return lines[-1] if lines else "no output"
 
 
 def _work_off(study: Study, worker: "_Worker", waiting: list[MemberPlan], ended: dict[int, int], stop: Stop) -> None:
@@ -207,6 +207,9 @@ def serve(study: Study, train: Callable[[MemberPlan], int], stop: Stop) -> int:
         except UserError as error:
             print(f"timecat: {error}", file=sys.stderr)
             status = BAD_INPUT
+        except Diverged as error:
+            print(f"timecat: {error}", file=sys.stderr)
+            status = DIVERGED
         except Exception:
             traceback.print_exc()
             status = FAILED

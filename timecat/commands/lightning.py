@@ -2,10 +2,12 @@
 
 from typing import Any
 
+from timecat.cluster.stop import STOPPED
 from timecat.config.files import ProbeFile, check_member
 from timecat.config.read import as_arguments, read_config
 from timecat.data.classes import num_classes
 from timecat.errors import UserError
+from timecat.process import die_with_parent
 from timecat.terminal import say
 
 WRITES = {"predict": "\nWrites features.npy and indices.npy to trainer.default_root_dir."}
@@ -17,6 +19,7 @@ def on_one_network(command: str, configs: list[str], overrides: dict[str, Any], 
     Raises:
         UserError: there is no config, or it is not one of these.
     """
+    die_with_parent(STOPPED)  # where DDP started this process
     is_probe = False
     if not configs and not asks:
         raise UserError(f"timecat {command}: no config given; name one, such as configs/probe/digits.yaml")

@@ -238,12 +238,14 @@ def _optimum(passes: Passes, cat: Concatenation) -> ChosenHead:
             heads[decay] = {
                 "lr": None,
                 "weight_decay": decay,
-                "curve": [value],
+                "curve": [None if np.isnan(value) else value],
                 "objective": optimum.curve,
                 "slope": optimum.slope,
             }
             advance(1)
-        chosen = max(decays, key=lambda decay: (heads[decay]["curve"][0] or 0.0, decay))
+        curves = np.array([heads[decay]["curve"] for decay in reversed(decays)], float)
+        cell, _ = best(curves, cat.name)
+        chosen = decays[::-1][cell]
         rows = torch.from_numpy(passes.all if passes.probe.probe.refit else passes.fit)
         data = Standardised(train, own, rows)
         optimum = minimise(data, labels[rows.to(passes.device)], passes.classes, chosen, None)

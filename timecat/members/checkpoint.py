@@ -11,11 +11,13 @@ from typing import Any, cast
 import lightning as L
 import torch
 import torch.distributed
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import Tensor
 
 from timecat import files
 from timecat.cluster.stop import Stop, Stopped
 from timecat.errors import UserError
+from timecat.members.diverged import not_finite
 from timecat.members.member import Member
 from timecat.process import is_first_rank
 from timecat.study.directory import Done, MemberDirectory, write_record
@@ -34,6 +36,24 @@ def save_snapshot(path: Path, state: dict[str, Tensor]) -> tuple[str, int]:
     content = buffer.getvalue()
     files.write_bytes(path, content)
     return hashlib.sha256(content).hexdigest(), len(content)
+
+
+class BesideTheOld(TorchCheckpointIO):
+    """Writes a checkpoint under a hidden name in its own directory, where Lightning stages it in $TMPDIR.
+
+    So a kill leaves nothing in another place than the member's, and a disk that is full is the study's.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        buffer = io.BytesIO()
+        torch.save(checkpoint, buffer)
+        files.write_with(Path(path), lambda file: file.write(buffer.getbuffer()))
+
+
+def sweep(directory: MemberDirectory) -> None:
+    """Remove what a killed process was about to write; under the member's lock."""
+    for path in directory.leftovers():
+        path.unlink(missing_ok=True)
 
 
 def newest_checkpoint(directory: MemberDirectory) -> tuple[Path, int] | None:
@@ -66,7 +86,10 @@ def _step(path: Path) -> int:
     with zipfile.ZipFile(path) as archive:  # torch.load does not look at the checksums
         if (broken := archive.testzip()) is not None:
             raise ValueError(f"the checksum of {broken} is wrong")
-    return torch.load(path, mmap=True, weights_only=True)["global_step"]
+    checkpoint = torch.load(path, mmap=True, weights_only=True)
+    if (name := not_finite(checkpoint)) is not None:  # of an earlier version
+        raise ValueError(f"{name} is not finite")
+    return checkpoint["global_step"]
 
 
 class Checkpoint(L.Callback):
@@ -140,8 +163,6 @@ class Checkpoint(L.Callback):
         """Make it the newest of two; a kill between the renames leaves the one before it, as `previous`."""
         if not trainer.is_global_zero:
             return
-        with (self.directory.unpublished_checkpoint).open("rb") as file:
-            os.fsync(file.fileno())
         if (self.directory.checkpoint).exists():
             os.replace(self.directory.checkpoint, self.directory.previous_checkpoint)
         os.replace(self.directory.unpublished_checkpoint, self.directory.checkpoint)

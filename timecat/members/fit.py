@@ -3,11 +3,11 @@
 import shutil
 from contextlib import suppress
 
-from timecat.cluster.members_table import live_table
-from timecat.cluster.slots import default_slots, say_of_slow_bf16, serve, train_in_slots, work
+from timecat.cluster.members_table import diverged_in_words, live_table
+from timecat.cluster.slots import FAILED, default_slots, say_of_slow_bf16, serve, train_in_slots, work
 from timecat.cluster.stop import REQUEUED, STOPPED, Stop, requeue
 from timecat.data.mixture import in_words
-from timecat.errors import UserError
+from timecat.errors import Diverged, UserError
 from timecat.members.live_charts import write_live_charts
 from timecat.members.train import trainer_of_members
 from timecat.process import die_with_parent, is_first_rank
@@ -77,12 +77,18 @@ def _train(
         for line in in_words(study.data, study.batch_size):
             say(line)
     if member is not None or (len(unfinished) == 1 and study.trainer.devices_per_member == 1):
-        with live_table(study, enabled=is_first_rank()):
-            status = trainer_of_members(study, stop, slots)(unfinished[0])
+        try:
+            with live_table(study, enabled=is_first_rank()):
+                status = trainer_of_members(study, stop, slots)(unfinished[0])
+        except Diverged as error:
+            say(f"timecat: {error}", error=True)
+            status = FAILED
     else:
         status = train_in_slots(study, unfinished, arguments, slots, stop)
     if status == REQUEUED:
         requeue()
+    if status == FAILED and (words := diverged_in_words(study)) is not None:
+        say(words, error=True)
     return status
 
 

@@ -14,6 +14,7 @@ from timecat.config.section import plain
 from timecat.data.datamodule import ImageData
 from timecat.errors import UserError
 from timecat.members.ddp import leave_buffers_alone
+from timecat.members.diverged import check_checkpoint, check_weights
 from timecat.members.metrics import ClassifierMetrics
 from timecat.members.optim import ScheduleFreeAdamW, make_optimizer, make_schedule
 from timecat.networks.batch_norm import average_over_ranks, keep_statistics, part_of_step, recalibrate, update_at
@@ -123,6 +124,7 @@ class Member(L.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         average_over_ranks(self.network)  # in place: the checkpoint's state dict, the first rank's, refers to these
+        check_checkpoint(self.trainer, checkpoint)
 
     def on_validation_start(self) -> None:
         if self.trainer.state.fn == "fit":
@@ -161,8 +163,13 @@ class Member(L.LightningModule):
             optimizer.train()
 
     def snapshot(self) -> dict[str, Tensor]:
-        """The network at its evaluation weights: plain torchvision keys, contiguous tensors on the CPU."""
+        """The network at its evaluation weights: plain torchvision keys, contiguous tensors on the CPU.
+
+        Raises:
+            Diverged: one of them is not finite.
+        """
         self.evaluation_weights()
         state = {key: value.detach().cpu().contiguous().clone() for key, value in self.network.state_dict().items()}
         self.training_weights()
+        check_weights(self.trainer, state)
         return state

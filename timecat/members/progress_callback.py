@@ -1,10 +1,13 @@
 """Measures and logs a member's loss, learning rate, images and images/s; the only host synchronisation of a step."""
 
+import math
 import time
 from typing import Any, cast
 
 import lightning as L
 
+from timecat.errors import Diverged
+from timecat.members.diverged import check_loss, learning_rate
 from timecat.members.member import Member
 from timecat.study.directory import MemberDirectory
 from timecat.study.plan import MemberPlan
@@ -43,18 +46,16 @@ class ProgressCallback(L.Callback):
             loss_sum.zero_()
             now = time.monotonic()
             self.rate = steps * self.batch_size / max(now - self.logged_at - self.paused, 1e-9)
-            lr = (
-                trainer.optimizers[0].param_groups[0].get("scheduled_lr") or trainer.optimizers[0].param_groups[0]["lr"]
-            )
             measured = {
                 "train/loss": self.loss,
-                "train/lr": lr,
+                "train/lr": learning_rate(trainer),
                 "train/images": float(step * self.batch_size),
                 "train/images_per_sec": self.rate,
             }
             for logger in trainer.loggers:
                 logger.log_metrics(dict(measured), step)
             self.logged_step, self.logged_at, self.paused = step, now, 0.0
+            check_loss(trainer, self.loss)
             if now - self.written_at > 1.0:
                 self._write(trainer)
 
@@ -62,9 +63,10 @@ class ProgressCallback(L.Callback):
         self._write(trainer)
 
     def on_exception(self, trainer: L.Trainer, member: L.LightningModule, exception: BaseException) -> None:
-        self._write(trainer)
+        self._write(trainer, str(exception) if isinstance(exception, Diverged) else None)
 
-    def _write(self, trainer: L.Trainer) -> None:
+    def _write(self, trainer: L.Trainer, diverged: str | None = None) -> None:
         if trainer.is_global_zero:
-            write_progress(self.directory, self.plan, trainer.global_step, self.loss, self.rate)
+            loss = self.loss if self.loss is not None and math.isfinite(self.loss) else None  # JSON has no NaN
+            write_progress(self.directory, self.plan, trainer.global_step, loss, self.rate, diverged)
         self.written_at = time.monotonic()

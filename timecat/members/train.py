@@ -8,7 +8,7 @@ from timecat.cluster.members_table import say_finished
 from timecat.cluster.slots import FAILED
 from timecat.cluster.stop import REQUEUED, STOPPED, Stop, Stopped
 from timecat.data import checksums
-from timecat.errors import UserError
+from timecat.errors import Diverged, UserError
 from timecat.process import compute_threads, is_first_rank, started_here
 from timecat.study import progress
 from timecat.study.directory import MemberDirectory, write_record
@@ -28,7 +28,10 @@ if TYPE_CHECKING:
 
 
 def trainer_of_members(study: Study, stop: Stop, slots: int) -> Callable[[MemberPlan], int]:
-    """A function that trains a member in this process and returns `fit`'s exit status for it."""
+    """A function that trains a member in this process and returns `fit`'s exit status for it.
+
+    It raises Diverged where the member did, in the process that speaks for it.
+    """
     # Each member computes with its share of the cores even when it is alone: sums depend on the number of threads.
     processes = slots * started_here(study.trainer.devices_per_member)
     os.environ.setdefault("OMP_NUM_THREADS", str(compute_threads(processes)))
@@ -48,9 +51,13 @@ def trainer_of_members(study: Study, stop: Stop, slots: int) -> Callable[[Member
                 train_member(study, plan, cli, stop)
             say_finished(study, plan)
             return 0
+        except Diverged:
+            if is_silent():
+                return 0
+            raise
         except Stopped as stopped:
-            if not is_first_rank() and "SLURM_JOB_ID" not in os.environ:
-                return 0  # Lightning's launcher kills the first rank where another one exits otherwise
+            if is_silent():
+                return 0
             say(f"timecat: {plan.name} {stopped}; the same command goes on from there", error=True)
             return REQUEUED if stop.requeues() else STOPPED
         finally:
@@ -60,11 +67,18 @@ def trainer_of_members(study: Study, stop: Stop, slots: int) -> Callable[[Member
     return train
 
 
+def is_silent() -> bool:
+    """Whether another process of the member speaks for it, and exits with what became of it: Lightning's launcher kills
+    the first rank where another one does not exit with 0."""
+    return not is_first_rank() and "SLURM_JOB_ID" not in os.environ
+
+
 def train_member(study: Study, plan: MemberPlan, cli: "StudyCLI", stop: Stop) -> None:
     """Train one member.
 
     Raises:
         Stopped: it was asked to; the checkpoint is saved.
+        Diverged: its loss, its weights or the optimiser's state is not finite any more; nothing of that was saved.
         UserError: what is there was trained on another file, or is past a step that the plan wants.
     """
     import lightning as L
@@ -113,15 +127,18 @@ def train_to_the_end(
 
     Raises:
         Stopped: it was asked to; the checkpoint is saved.
+        Diverged: as `train_member`.
     """
     from lightning.pytorch.loggers import TensorBoardLogger
 
     from timecat.data.global_batch import check_ghosts
-    from timecat.members.checkpoint import Checkpoint, newest_checkpoint
+    from timecat.members.checkpoint import BesideTheOld, Checkpoint, newest_checkpoint, sweep
     from timecat.members.last_validation import LastValidation
     from timecat.members.loggers import GoOn, keep_rows
     from timecat.members.progress_callback import ProgressCallback
 
+    if is_first_rank():
+        sweep(directory)
     resume, step = newest_checkpoint(directory) or (None, None)
     tensorboard = TensorBoardLogger(
         str(directory.path.parent), name=directory.path.name, version="", purge_step=step, default_hp_metric=False
@@ -138,6 +155,7 @@ def train_to_the_end(
             GoOn(directory, loggers),
             *callbacks,
         ],
+        plugins=[BesideTheOld()],
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
@@ -153,4 +171,12 @@ def train_to_the_end(
     check_ghosts(data.images_at_once(trainer.world_size), plan.model.ghost_batch_size)
     if trainer.check_val_every_n_epoch is None:
         trainer.val_check_interval *= trainer.accumulate_grad_batches  # a study counts steps, Lightning batches
-    trainer.fit(member, datamodule=data, ckpt_path=resume and str(resume))
+    try:
+        trainer.fit(member, datamodule=data, ckpt_path=resume and str(resume))
+    except Diverged as error:
+        good = newest_checkpoint(directory)
+        left = f"{good[0].name}, of step {good[1]:,}" if good else "none yet"
+        raise Diverged(
+            f"{directory.path.name} diverged: {error}; its last good checkpoint: {left}; lower model.lr, in a study of "
+            "another name"
+        ) from None

@@ -16,6 +16,7 @@ from timecat.cluster.gloo import choose_interface
 from timecat.config.study import StudyConfig
 from timecat.data.datamodule import ImageData
 from timecat.errors import UserError
+from timecat.members.ddp import keep_to_this_machine
 from timecat.members.feature_writer import FeatureWriter
 from timecat.members.loggers import logger_classes
 from timecat.members.member import Member
@@ -93,8 +94,13 @@ class TimecatCLI(LightningCLI):
         except MisconfigurationException as error:
             raise UserError(f"trainer: {_one_line(error)}") from None
 
-    def trainer_of_member(self, *, callbacks: list[Any], **ours: Any) -> Trainer:
-        """A new trainer by the config's section, with these callbacks and settings besides.
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        trainer = super().instantiate_trainer(**kwargs)
+        keep_to_this_machine(trainer)
+        return trainer
+
+    def trainer_of_member(self, *, callbacks: list[Any], plugins: list[Any], **ours: Any) -> Trainer:
+        """A new trainer by the config's section, with these callbacks, plugins and settings besides.
 
         Raises:
             UserError: Lightning refuses the section, or SLURM started another number of processes.
@@ -104,8 +110,8 @@ class TimecatCLI(LightningCLI):
             settings["benchmark"] = not settings.get("deterministic")
         given = settings.pop("callbacks", None) or []
         callbacks = [*(given if isinstance(given, list) else [given]), *callbacks]
-        plugins = settings.pop("plugins", None) or []
-        plugins = list(plugins) if isinstance(plugins, list | tuple) else [plugins]
+        of_config = settings.pop("plugins", None) or []
+        plugins = [*(of_config if isinstance(of_config, list | tuple) else [of_config]), *plugins]
         on_slurm = SLURMEnvironment.detect() and in_slurm_step() and not in_torchrun()
         if in_torchrun():  # in a job of SLURM too
             plugins.append(TorchElasticEnvironment())
@@ -122,6 +128,7 @@ class TimecatCLI(LightningCLI):
                     f"SLURM started {trainer.world_size} processes for trainer.num_nodes {trainer.num_nodes} x "
                     f"trainer.devices {trainer.num_devices}; give sbatch --nodes and --ntasks-per-node to fit"
                 )
+            keep_to_this_machine(trainer)
             if trainer.num_nodes > 1:
                 choose_interface()
             # Its SIGTERM handler speaks to the other processes from within the handler, and ends a training that nobody

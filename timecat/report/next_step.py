@@ -21,7 +21,7 @@ def say_next_step(study: Study, arguments: Sequence[str], protocol: Protocol = "
 
 def next_step(study: Study, arguments: str, protocol: Protocol) -> str:
     """The command that goes on from what lies on disk."""
-    if any(member_state(study, plan).wrong for plan in study.members):
+    if any(member_state(study, plan).state == "damaged" for plan in study.members):
         return f"timecat verify {arguments}"
     if not all(is_finished(study, plan) for plan in study.members):
         return f"timecat run {arguments}"

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from timecat.cluster import slurm
-from timecat.cluster.members_table import LEFT, members_table
+from timecat.cluster.members_table import LEFT, diverged_in_words, members_table
 from timecat.study.progress import is_finished, member_state
 from timecat.study.results import count_probed, is_reported
 from timecat.study.study import Study
@@ -27,9 +27,13 @@ def status(study: Study, clear: Callable[[], None] = lambda: None) -> None:
         print_table(*members_table(study, tasks=of_members), left=LEFT)
     else:
         say(f"{study.name}: no member to train")
+    if (words := diverged_in_words(study)) is not None:
+        say(words)
     for plan in study.members:
-        if wrong := member_state(study, plan).wrong:
-            say(wrong)
+        if (state := member_state(study, plan)).state == "diverged":
+            say(f"    {plan.name}: {state.why}", indent=8)
+        elif state.state == "damaged":
+            say(state.why)
     logs = {("member", index): study.directory.member_log(index) for index in unfinished}
     for place, probe in enumerate(study.probes):
         done, wanted = count_probed(study, probe)

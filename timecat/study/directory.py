@@ -51,13 +51,14 @@ class Done(TypedDict):
 
 
 class Progress(TypedDict):
-    """progress.json: how far a member's training is; `time` in seconds since 1970."""
+    """progress.json: how far a member's training is; `time` in seconds since 1970; in words how it diverged, if so."""
 
     step: int
     steps: int
     loss: float | None
     images_per_sec: float | None
     time: float
+    diverged: NotRequired[str]
 
 
 class LoggerRuns(TypedDict):
@@ -117,6 +118,10 @@ class MemberDirectory:
     @property
     def logger_runs(self) -> Path:
         return self.path / "logger_runs.json"
+
+    def leftovers(self) -> list[Path]:
+        """What a killed process was about to write; of no use to the next one."""
+        return sorted({*self.path.glob(files.TEMPORARY_NAMES), *self.path.glob(self.unpublished_checkpoint.name)})
 
     def snapshot(self, step: int) -> Path:
         return self.path / f"snapshot_{step}.pt"

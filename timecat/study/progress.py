@@ -75,12 +75,15 @@ def is_locked(path: Path) -> bool:
 
 
 def write_progress(
-    directory: MemberDirectory, plan: MemberPlan, step: int, loss: float | None, images_per_sec: float | None
+    directory: MemberDirectory,
+    plan: MemberPlan,
+    step: int,
+    loss: float | None,
+    images_per_sec: float | None,
+    diverged: str | None = None,
 ) -> None:
-    write_record(
-        directory.progress,
-        {"step": step, "steps": plan.steps, "loss": loss, "images_per_sec": images_per_sec, "time": time.time()},
-    )
+    told = {"step": step, "steps": plan.steps, "loss": loss, "images_per_sec": images_per_sec, "time": time.time()}
+    write_record(directory.progress, {**told, **({"diverged": diverged} if diverged else {})})
 
 
 @dataclass
@@ -89,17 +92,17 @@ class MemberState:
 
     Attributes:
         eta: seconds that it still takes.
-        wrong: what is damaged.
+        why: it diverged, or what is damaged, in words.
         time: when it last told its progress, in seconds since 1970.
     """
 
-    state: Literal["finished", "damaged", "running", "stopped", "missing"] = "missing"
+    state: Literal["finished", "damaged", "running", "stopped", "diverged", "missing"] = "missing"
     step: int = 0
     loss: float | None = None
     images_per_sec: float | None = None
     eta: float | None = None
     time: float = 0.0
-    wrong: str = ""
+    why: str = ""
 
 
 def is_finished(study: Study, plan: MemberPlan) -> bool:
@@ -116,12 +119,14 @@ def member_state(study: Study, plan: MemberPlan) -> MemberState:
         state.time = progress["time"]
         if not 0 < (state.images_per_sec or 0) < math.inf:
             state.images_per_sec = None
+        if why := progress.get("diverged"):
+            state.state, state.why = "diverged", why
     if is_finished(study, plan):
         state.state, state.step = "finished", plan.steps
         try:
             directory.look(plan.snapshots)
         except UserError as error:
-            state.state, state.wrong = "damaged", str(error)
+            state.state, state.why = "damaged", str(error)
     elif is_locked(directory.lock):
         state.state = "running"
         if state.images_per_sec:
