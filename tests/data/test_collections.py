@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from timecat.cli import main
+from timecat.config.probe import ProbeConfig
 from timecat.data.beton import RAW, read_beton
 from timecat.data.preprocessing import Preprocessing
 from timecat.data.rgb import color
@@ -292,3 +293,8 @@ def test_odd_values_are_a_line(tmp_path, capsys, options):
     assert main(["write", str(root), str(tmp_path / "out"), *options]) == 2
     told = capsys.readouterr().err
     assert told.startswith("timecat: ") and told.count("\n") == 1 and len(told) < 300
+
+
+def test_a_million_views_are_a_line():
+    with pytest.raises(UserError, match=r"probe\.views 1,000,000: .*take 0 to 1,000"):
+        ProbeConfig(views=1_000_000)

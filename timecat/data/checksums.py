@@ -84,7 +84,7 @@ def read(path: Path) -> Hashes | None:
 def _is_hashes(content: Any) -> TypeGuard[Hashes]:
     if not isinstance(content, dict):
         return False
-    numbers = [content.get(key) for key in ("start", "end", "bytes", "block")]
+    numbers: list[Any] = [content.get(key) for key in ("start", "end", "bytes", "block")]
     pixels = content.get("pixels")
     if not all(type(number) is int for number in numbers) or not isinstance(pixels, list):
         return False

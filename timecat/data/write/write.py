@@ -25,8 +25,9 @@ from timecat.data.sources.images import Split
 from timecat.data.sources.inat2018 import INAT2018
 from timecat.data.sources.open_source import directory_of, open_source
 from timecat.data.write.broken import Broken, mend, say_broken
-from timecat.data.write.encode import Encoded, Flag, Settings, TooLarge, encode
+from timecat.data.write.encode import Encoded, Settings, TooLarge, encode
 from timecat.data.write.partial import Partial, clear
+from timecat.data.write.record import record_of, say_odd
 from timecat.errors import UserError
 from timecat.process import cores
 from timecat.progress_bar import bar
@@ -269,7 +270,7 @@ def _write_split(
     with bar(f"{name}: hashing", size, "bytes") if progress else nullcontext(lambda count: None) as advance:
         sha256, hashes = checksums.compute(staged, advance)
     content = {"bytes": size, "sha256": sha256, "timecat": __version__}
-    record: dict[str, Any] = {**origin, **_record(split, partial.rows, broken), **content}
+    record: dict[str, Any] = {**origin, **record_of(split, partial.rows, broken), **content}
     # These before the .beton gets its name: a kill in between leaves a split that is still to be finished.
     files.write_json(partial.path.with_suffix(".json"), record)
     checksums.write(partial.path, hashes)
@@ -277,58 +278,13 @@ def _write_split(
     if broken:
         say(f"warning: {name}: left out {len(broken):,} images that are broken or too large", error=True)
         say_broken(broken)
-    _say_odd(split, name, partial.rows["flags"], str(origin["background"]), report)
+    say_odd(split, name, partial.rows["flags"], str(origin["background"]), report)
     empty = [f"{g!r}" for g, n in zip(split.group_names, record.get("images_of_groups", ()), strict=False) if not n]
     if empty:
         say(f"{name}: no image of the group{'s' * (len(empty) > 1)} {', '.join(empty[:5])}", error=True)
     kinds = f"{len(split.classes)} classes" + (f" and {len(split.group_names)} groups" if split.group_names else "")
     what = f"{record['images']:,} images of {kinds}, {_size(record['bytes'])}"
     report(f"{name}: {what}, {(count - before) / (time.monotonic() - start):,.0f} images/s")
-
-
-def _say_odd(split: Split, name: str, flags: np.ndarray, background: str, report: Callable[[str], None]) -> None:
-    """Count what was laid on the background, and warn of what shows nothing."""
-    if transparent := int((flags & Flag.TRANSPARENT > 0).sum()):
-        are = "image" if transparent == 1 else "images"
-        report(f"{name}: {transparent:,} {are} with transparency: laid on {background}")
-    constant = np.flatnonzero(flags & Flag.CONSTANT).tolist()
-    if constant:
-        names = [str(split.item(i)) if split.files else f"image {i}" for i in constant[:3]]
-        more = f" and {len(constant) - 3:,} more" if len(constant) > 3 else ""
-        are = "image has" if len(constant) == 1 else "images have"
-        say(f"warning: {name}: {len(constant):,} {are} one colour alone: {', '.join(names)}{more}", error=True)
-
-
-def _record(split: Split, rows: np.ndarray, broken: list[Broken]) -> dict[str, object]:
-    """What the JSON of a split says of its images."""
-    good = rows["size"] > 0
-    per_class = np.bincount(split.labels[good], minlength=len(split.classes))
-    images, flags = int(good.sum()), rows["flags"][good]
-    kept, transparent, constant = (
-        int((flags & flag > 0).sum()) for flag in (Flag.KEPT, Flag.TRANSPARENT, Flag.CONSTANT)
-    )
-    sides = {side: {"min": int(rows[side][good].min()), "max": int(rows[side].max())} for side in ("height", "width")}
-    return {
-        "split": split.name,
-        "fingerprint": split.fingerprint,
-        "images": images,
-        "classes": list(split.classes),
-        **_groups_record(split, good),
-        "per_class": {"min": int(per_class.min()), "max": int(per_class.max())},
-        "kept_jpegs": kept,
-        "converted": images - kept,
-        "transparent": transparent,
-        "constant": constant,
-        "skipped": [str(each) for each in broken],
-        **sides,
-    }
-
-
-def _groups_record(split: Split, good: np.ndarray) -> dict[str, object]:
-    if split.groups is None:
-        return {}
-    counts = np.bincount(split.groups[good], minlength=len(split.group_names)).tolist()
-    return {"groups": list(split.group_names), "images_of_groups": counts}
 
 
 def _size(count: float) -> str:
