@@ -80,12 +80,18 @@ def test_one_label(digits_in_blocks):
 
 def test_pixels_are_looked_at_where_the_file_is_newer(digits_in_blocks, monkeypatch, capsys):
     path = digits_in_blocks
-    at = int(read_beton(path).offsets[3])
+    at, now = int(read_beton(path).offsets[3]), path.stat().st_mtime_ns
+
+    def set_times(of_file: int, of_hashes: int) -> None:
+        os.utime(path, ns=(now, now + of_file * 10**9))
+        os.utime(kept_in(path), ns=(now, now + of_hashes * 10**9))
+
+    set_times(-20, -10)
     flip(path, at, keep_time=True)
     checksums.check(path)  # cheap: as a disk's own fault, this one is for `verify`
     assert verify(path).wrong
-    flip(path, at, keep_time=True)
-    os.utime(path)
+    flip(path, at)
+    set_times(-10, -20)
     looked = []
     blocks_wrong = checksums._blocks_wrong
     monkeypatch.setattr(checksums, "_blocks_wrong", lambda *given: looked.append(given[2]) or blocks_wrong(*given))
