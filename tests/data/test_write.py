@@ -281,7 +281,7 @@ def test_broken_images_are_named(tmp_path, capsys):
     assert list((tmp_path / "out").glob("[!.]*")) == []
     (path,) = write(str(source), tmp_path / "out", skip_broken=True)
     output = capsys.readouterr()
-    assert "left out 2 images that are broken" in output.err and "going on after 6 of 6 images" in output.out
+    assert "left out, broken or too large, 2 of 6 images" in output.err and "going on after 6 of 6 images" in output.out
     beton, record = read_beton(path), json.loads((tmp_path / "out" / "train.json").read_text())
     assert beton.labels.tolist() == [0, 0, 1, 1] and count_images(path) == record["images"] == 4
     assert [name.split(" (")[0] for name in record["skipped"]] == [str(cut), str(source / "b" / "000.jpg")]

@@ -116,12 +116,13 @@ def compute(path: Path, advance: Callable[[int], None] = lambda count: None) -> 
     start, end = pixels_of(path)
     size, whole, index, pixels = path.stat().st_size, hashlib.sha256(), hashlib.sha256(), []
     ranges = [(0, start), *((at, min(at + BLOCK, end)) for at in range(start, end, BLOCK)), (end, size)]
-    with path.open("rb", buffering=0) as file:
+    with path.open("rb", buffering=0) as file, ThreadPoolExecutor(1) as pool:
         for first, last in ranges:
             digest = index if first == 0 or first == end else hashlib.sha256()
             for piece in _pieces(file.fileno(), first, last):
-                whole.update(piece)
+                beside = pool.submit(whole.update, piece)
                 digest.update(piece)
+                beside.result()
                 advance(len(piece))
             if digest is not index:
                 pixels.append(digest.hexdigest())

@@ -276,7 +276,7 @@ def _write_split(
     checksums.write(partial.path, hashes)
     partial.publish()
     if broken:
-        say(f"warning: {name}: left out {len(broken):,} images that are broken or too large", error=True)
+        say(f"warning: {name}: left out, broken or too large, {len(broken):,} of {count:,} images", error=True)
         say_broken(broken)
     say_odd(split, name, partial.rows["flags"], str(origin["background"]), report)
     empty = [f"{g!r}" for g, n in zip(split.group_names, record.get("images_of_groups", ()), strict=False) if not n]
