@@ -123,7 +123,7 @@ def test_copies_stay_on_one_side(tmp_path, capsys):
     (root / "b" / "link.png").symlink_to(root / "b" / "003.png")
     big = noise(7, 200)  # past the first look at a file's start
     for k in range(3):
-        big.putpixel((150, 150), (k // 2, 0, 0))
+        big.putpixel((150, 20), (k // 2, 0, 0))  # rows are stored from the bottom
         big.save(root / "b" / f"big {k}.bmp")
     train, test = open_source(str(root), test_fraction=0.3)
     contents = [{split.item(i).read_bytes() for i in range(len(split.labels))} for split in (train, test)]
