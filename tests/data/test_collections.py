@@ -9,9 +9,11 @@ import pytest
 from PIL import Image
 
 from timecat.cli import main
+from timecat.config.data import DataConfig
 from timecat.config.probe import ProbeConfig
+from timecat.data import checksums
 from timecat.data.beton import RAW, read_beton
-from timecat.data.preprocessing import Preprocessing
+from timecat.data.preprocessing import Preprocessing, preprocessing_of
 from timecat.data.rgb import color
 from timecat.data.sources.copies import copies, merged
 from timecat.data.sources.open_source import open_source
@@ -249,11 +251,11 @@ def test_pipes_hang_nobody(tmp_path):
     root = tree(tmp_path / "in", a=2)
     os.mkfifo(root / "a" / "pipe.jpg")
     transform = EvalTransform(Preprocessing((3, SIDE, SIDE)))
-    with pytest.raises(UserError, match=r"pipe.jpg: broken \(no regular file\)"):
+    with pytest.raises(UserError, match=r"pipe.jpg: broken \(.*not a regular file\)"):
         read_image(root / "a" / "pipe.jpg", transform)
     with pytest.raises(UserError, match=r"pipe.jpg: not a regular file"):
         write(str(root), tmp_path / "out", progress=False)
-    with pytest.raises(OSError, match="no regular file"):
+    with pytest.raises(OSError, match="not a regular file"):
         encode_module.read_regular(Path("/dev/zero"))
 
 
@@ -298,3 +300,53 @@ def test_odd_values_are_a_line(tmp_path, capsys, options):
 def test_a_million_views_are_a_line():
     with pytest.raises(UserError, match=r"probe\.views 1,000,000: .*take 0 to 1,000"):
         ProbeConfig(views=1_000_000)
+
+
+def test_odd_names_are_a_line(tmp_path, capsys):
+    """Names with newlines, of no text, too long, or with a zero byte; of images, sources and data files."""
+    root = tree(tmp_path / "in", a=2)
+    for name in (b"new\nline.png", b"\xff\xfe.png"):
+        Path(os.fsdecode(os.fsencode(root / "a") + b"/" + name)).write_bytes(b"no image")
+    assert main(["write", str(root), str(tmp_path / "out")]) == 2
+    told = capsys.readouterr().err.splitlines()
+    assert len(told) == 2 and "new\\nline.png" in told[0] and told[1].startswith("timecat: train: 2 images are broken")
+    for name in ("x" * 300, "x\0y", "\n"):
+        assert main(["write", name, str(tmp_path / "out")]) == 2
+        for read in (read_beton, checksums.verify, checksums.check):
+            try:
+                wrong = read(tmp_path / f"{name}.beton")
+            except UserError as error:
+                assert str(tmp_path) in str(error)
+                continue
+            assert wrong is None or len(wrong.wrong) == 1
+    capsys.readouterr()
+
+
+@pytest.mark.parametrize("content", ["[]", "{}", "5", "null", "[" * 100_000, '{"bytes": 1, "skipped": 3}', "\0"])
+def test_a_json_that_is_none_is_a_line(tmp_path, capsys, content):
+    root = str(tree(tmp_path / "in", a=2))
+    (path,) = write(root, tmp_path / "out", progress=False)
+    path.with_suffix(".json").write_text(content)
+    assert main(["write", root, str(tmp_path / "out")]) == 2
+    told = capsys.readouterr().err
+    assert told.startswith(f"timecat: {path}: is there, but no train.json tells") and told.count("\n") == 1
+    groups = tmp_path / "groups.json"
+    groups.write_text(content)
+    assert main(["write", root, str(tmp_path / "other"), "--groups", str(groups)]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_pipe_of_groups_hangs_nobody(tmp_path, capsys):
+    os.mkfifo(tmp_path / "groups.csv")
+    arguments = ["write", str(tree(tmp_path / "in", a=2)), str(tmp_path / "out"), "--groups", f"{tmp_path}/groups.csv"]
+    assert main(arguments) == 2
+    assert "groups.csv: cannot be read (not a regular file)" in capsys.readouterr().err
+
+
+def test_how_images_were_stored_is_checked(tmp_path):
+    (path,) = write(str(tree(tmp_path / "in", a=2)), tmp_path / "out", progress=False)
+    record = json.loads(path.with_suffix(".json").read_text())
+    for key, value in {"max_side": "ten", "storage": 5, "quality": None, "background": [1]}.items():
+        path.with_suffix(".json").write_text(json.dumps({**record, key: value}))
+        with pytest.raises(UserError, match=rf"train\.json: {key} .* is not what timecat wrote"):
+            preprocessing_of(DataConfig(train="train.beton", root=str(path.parent)))

@@ -5,6 +5,7 @@ the allocation table, one (sample, pointer, size) an image. Pointers count from 
 """
 
 import hashlib
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -112,8 +113,8 @@ def _read_array(path: Path, dtype: np.dtype, count: int, offset: int) -> np.ndar
         array = np.fromfile(path, dtype=dtype, count=count, offset=offset)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; write it with `timecat write`") from None
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror or error}); {_REMEDY}") from None
+    except (OSError, ValueError) as error:  # a name with a zero byte is no value
+        raise UserError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error}); {_REMEDY}") from None
     if len(array) != count:
         raise UserError(f"{path}: cut short, or no .beton file; {_REMEDY}")
     return array
@@ -121,7 +122,7 @@ def _read_array(path: Path, dtype: np.dtype, count: int, offset: int) -> np.ndar
 
 def _read_header(path: Path) -> tuple[int, int, int]:
     """The (fields, samples, start of the allocation table in bytes) of a file whose header makes sense."""
-    if path.exists() and not path.is_file():
+    if os.path.exists(path) and not os.path.isfile(path):  # which raise of no name
         raise UserError(f"{path}: not a regular file; name a .beton file that `timecat write` made")
     header = _read_array(path, HEADER, 1, 0)[0]
     page_size = int(header["page_size"])

@@ -73,9 +73,9 @@ def read(path: Path) -> Hashes | None:
         UserError: what lies there are no hashes.
     """
     beside = kept_in(path)
-    if not beside.exists():
+    if not os.path.exists(beside):
         return None
-    content = files.read_json(beside) if beside.is_file() else None
+    content = files.read_json(beside) if os.path.isfile(beside) else None
     if not _is_hashes(content):
         raise UserError(f"{beside}: is not what timecat wrote; remove it, `timecat verify` makes it again")
     return content
@@ -178,9 +178,11 @@ def check(path: Path) -> None:
     Raises:
         UserError: it was changed, or its hashes are none.
     """
-    with suppress(FileNotFoundError):
+    try:
         status, beside = path.stat(), kept_in(path).stat()
-        _check(path, status.st_size, status.st_mtime_ns, beside.st_mtime_ns, beside.st_size)
+    except (OSError, ValueError):  # no file, or no hashes
+        return
+    _check(path, status.st_size, status.st_mtime_ns, beside.st_mtime_ns, beside.st_size)
 
 
 def warn_of(paths: Iterable[Path]) -> None:

@@ -4,12 +4,14 @@ Names and meanings are those of timm's data config (`timm.data.resolve_data_conf
 """
 
 from dataclasses import asdict, dataclass, fields
+from pathlib import Path
 from typing import Any, Literal
 
 from timecat import files
 from timecat.config.data import DataConfig, Interpolation
 from timecat.data.rgb import WHITE
 from timecat.data.views import MEAN_AND_STD, NORMALISATIONS, View, eval_view
+from timecat.errors import UserError
 
 CropMode = Literal["center", "squash"]
 
@@ -64,8 +66,7 @@ def preprocessing_of(data: DataConfig) -> Preprocessing:
     """How a config's images are seen in evaluation, and how they were stored, where a file's JSON beside it tells."""
     view, side = eval_view(data), data.resolution
     mean, std = MEAN_AND_STD[data.normalisation or NORMALISATIONS[data.view]]
-    beside = files.read_json(data.training_files[0].with_suffix(".json"))
-    beside = beside if isinstance(beside, dict) else {}
+    stored = _stored(data.training_files[0].with_suffix(".json"))
     return Preprocessing(
         (3, side, side),
         "center" if view.crop == "center" else "squash",
@@ -73,5 +74,21 @@ def preprocessing_of(data: DataConfig) -> Preprocessing:
         view.interpolation,
         mean,
         std,
-        **{key: beside[key] for key in ("max_side", "storage", "quality", "background") if key in beside},
+        **stored,
     )
+
+
+def _stored(path: Path) -> dict[str, Any]:
+    """What the JSON beside a file tells of how its images were stored; nothing without one.
+
+    Raises:
+        UserError: it tells what no `timecat write` does.
+    """
+    beside = files.read_json(path)
+    beside = beside if isinstance(beside, dict) else {}
+    told = {key: beside[key] for key in ("max_side", "storage", "quality", "background") if key in beside}
+    kinds = {"max_side": (int, type(None)), "storage": str, "quality": int, "background": str}
+    for key, value in told.items():
+        if not isinstance(value, kinds[key]):
+            raise UserError(f"{path}: {key} {value!r:.40} is not what timecat wrote; put the file back, or remove it")
+    return told

@@ -1,5 +1,6 @@
 """Images in files of any kind, read as training read them: stored as `timecat write` would, decoded, and seen."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import numpy as np
 from timecat.data.beton import JPEG
 from timecat.data.kernel import decode, is_harmless
 from timecat.data.sources.folders import SPLITS, find_images, say_unread
+from timecat.data.sources.images import shown
 from timecat.data.transform import EvalTransform
 from timecat.data.write.encode import Settings, encode
 from timecat.errors import UserError
@@ -41,7 +43,7 @@ def list_images(root: str | Path) -> ImageFiles:
         UserError: no such directory, none in it, or the directory of several splits.
     """
     root = Path(root)
-    if not root.is_dir():
+    if not os.path.isdir(root):
         raise UserError(f"{root}: no such directory; name one of images")
     unread: list[str] = []
     names = sorted(str(Path(path).relative_to(root)) for path in find_images(root, unread))
@@ -70,7 +72,7 @@ def read_image(image: str | Path | np.ndarray, transform: EvalTransform) -> np.n
     Raises:
         UserError: the file is no whole image.
     """
-    stored_as, name = transform.preprocessing, image if isinstance(image, str | Path) else "an array"
+    stored_as, name = transform.preprocessing, shown(image) if isinstance(image, str | Path) else "an array"
     storage = "jpeg" if stored_as.storage == "mixed" else stored_as.storage
     settings = Settings(stored_as.max_side, storage, stored_as.quality, background=stored_as.background)
     try:

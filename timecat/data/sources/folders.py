@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from timecat.data.sources.images import Split, of_files, require
+from timecat.data.sources.images import Split, of_files, require, shown
 from timecat.errors import UserError
 
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".gif")
@@ -30,7 +30,7 @@ def split_folders(root: Path, wanted: Sequence[str] | None = None) -> dict[str, 
         UserError: no such directory, no train split, two of one name, a split that is wanted and not there, or images
             beside the splits.
     """
-    if not root.is_dir():
+    if not os.path.isdir(root):
         other = "a directory, fashion-mnist, digits, dominoes or one of those that `timecat write --help` lists"
         raise UserError(f"{root}: no such directory; a source is {other}")
     split_dirs: dict[str, Path] = {}
@@ -69,7 +69,9 @@ def _is_image(name: str) -> bool:
 def _class_names(directory: Path) -> tuple[str, ...]:
     stray = next((e.name for e in os.scandir(directory) if _is_image(e.name) and not e.is_dir()), None)
     if stray is not None:
-        raise UserError(f"{directory / stray}: lies in no class directory; move it to {directory}/CLASS/ or away")
+        raise UserError(
+            f"{shown(directory / stray)}: lies in no class directory; move it to {directory}/CLASS/ or away"
+        )
     names = tuple(child.name for child in _subdirectories(directory))
     if not names:
         raise UserError(f"{directory}: has no images; name a directory that holds a directory of images for each class")
@@ -102,7 +104,7 @@ def say_unread(directory: Path, unread: Sequence[str]) -> list[str]:
         return []
     kinds = ", ".join(sorted({Path(path).suffix.lower() for path in unread}))
     more = f" and {len(unread) - 3:,} more" if len(unread) > 3 else ""
-    first = ", ".join(os.path.relpath(path, directory) for path in unread[:3]) + more
+    first = ", ".join(shown(os.path.relpath(path, directory)) for path in unread[:3]) + more
     are = "image is" if len(unread) == 1 else "images are"
     mend = "convert them to .jpg or .png, by pillow-heif for instance"
     return [

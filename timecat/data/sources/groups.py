@@ -11,6 +11,7 @@ import numpy as np
 from timecat.data.sources.folders import SPLITS
 from timecat.data.sources.images import Split, grouped
 from timecat.data.sources.inat2018 import INAT2018
+from timecat.data.write.encode import read_regular
 from timecat.errors import UserError
 
 FOLDER = "folder:"
@@ -76,7 +77,7 @@ def _of_file(path: Path, option: str) -> dict[str, str]:
     """Group by file name."""
     remedy = 'give lines FILE,GROUP, or JSON {"FILE": "GROUP"}'
     try:
-        text = path.read_text()
+        text = read_regular(path).decode()
         if path.suffix.lower() == ".json":
             content = json.loads(text)
             if not isinstance(content, dict):
@@ -88,7 +89,7 @@ def _of_file(path: Path, option: str) -> dict[str, str]:
                 rows = rows[1:]
     except OSError as error:
         raise UserError(f"{option} {path}: cannot be read ({error.strerror}); {remedy}") from None
-    except (ValueError, IndexError, csv.Error):
+    except (ValueError, IndexError, RecursionError, csv.Error):
         raise UserError(f"{option} {path}: is no list of files and their groups; {remedy}") from None
     given: dict[str, str] = {}
     for name, group in rows:

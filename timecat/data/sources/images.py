@@ -53,9 +53,9 @@ def of_files(
         try:
             status = os.stat(path)
         except OSError as error:
-            raise UserError(f"{path}: cannot be read ({error.strerror}); {remedy}") from None
+            raise UserError(f"{shown(path)}: cannot be read ({error.strerror}); {remedy}") from None
         if not stat.S_ISREG(status.st_mode):
-            raise UserError(f"{path}: not a regular file; remove it")
+            raise UserError(f"{shown(path)}: not a regular file; remove it")
         digest.update(os.fsencode(f"{path.removeprefix(str(base))}\0{status.st_size}\0{status.st_mtime_ns}\0"))
     return Split(name, classes, labels, True, lambda i: Path(paths[i]), digest.hexdigest())
 
@@ -86,6 +86,12 @@ def grouped(split: Split, groups: np.ndarray, names: tuple[str, ...]) -> Split:
     groups = groups.astype(np.int64)
     digest = hashlib.sha256(split.fingerprint.encode() + groups.tobytes() + "\0".join(names).encode()).hexdigest()
     return replace(split, groups=groups, group_names=names, fingerprint=digest)
+
+
+def shown(path: Path | str) -> str:
+    """A file's name as a line has it: with escapes where it has a newline or bytes that are no text."""
+    name = str(path)
+    return name if name.isprintable() else ascii(name)
 
 
 def require(source: str | Path, wanted: Sequence[str] | None, names: Sequence[str]) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from timecat.data.sources.images import Split, of_files, require
+from timecat.data.write.encode import read_regular
 from timecat.errors import UserError
 
 INAT2018 = "inat2018:"
@@ -37,7 +38,7 @@ def _read_list(root: Path, name: str) -> tuple[list[str], np.ndarray]:
     path = root / f"{name}2018.json"
     remedy = "fetch the data set's own again"
     try:
-        content = json.loads(path.read_bytes())
+        content = json.loads(read_regular(path))
         images = [(image["id"], image["file_name"]) for image in content["images"]]
         annotated = {note["image_id"]: note["category_id"] for note in content.get("annotations", ())}
         categories = [annotated.get(key) for key, _ in images]
@@ -46,7 +47,7 @@ def _read_list(root: Path, name: str) -> tuple[list[str], np.ndarray]:
             f"{path}: cannot be read ({error.strerror}); {INAT2018}DIR needs train2018.json, and val2018.json unless "
             "--splits train"
         ) from None
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise UserError(f"{path}: is no list of images with an id and a file_name each; {remedy}") from None
     if not images:
         raise UserError(f"{path}: lists no images; {remedy}")

@@ -1,6 +1,7 @@
 """What a data set is made from, by name: directories, or one of the sets that `timecat write` knows."""
 
 import gzip
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -26,7 +27,7 @@ _CLOTHES = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Sh
 
 def directory_of(source: str) -> Path | None:
     """The directory of images that a source names; None of the other sources."""
-    return Path(source) if source not in BUILT_IN and Path(source).is_dir() else None
+    return Path(source) if source not in BUILT_IN and os.path.isdir(source) else None
 
 
 def open_source(

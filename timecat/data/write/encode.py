@@ -1,5 +1,6 @@
 """One image as `timecat write` stores it: its own bytes where it is a JPEG that needs no change, else upright RGB."""
 
+import errno
 import hashlib
 import os
 import stat
@@ -150,7 +151,7 @@ def read_regular(path: Path, length: int = -1) -> bytes:
     """
     with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:  # a pipe opens at once
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise OSError("no regular file")
+            raise OSError(errno.EINVAL, "not a regular file")
         return file.read(length)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from timecat.data.sources.images import Split
+from timecat.data.sources.images import Split, shown
 from timecat.data.write.broken import Broken
 from timecat.data.write.encode import Flag
 from timecat.terminal import say
@@ -17,7 +17,7 @@ def say_odd(split: Split, name: str, flags: np.ndarray, background: str, report:
         report(f"{name}: {transparent:,} {are} with transparency: laid on {background}")
     constant = np.flatnonzero(flags & Flag.CONSTANT).tolist()
     if constant:
-        names = [str(split.item(i)) if split.files else f"image {i}" for i in constant[:3]]
+        names = [shown(str(split.item(i))) if split.files else f"image {i}" for i in constant[:3]]
         more = f" and {len(constant) - 3:,} more" if len(constant) > 3 else ""
         are = "image has" if len(constant) == 1 else "images have"
         say(f"warning: {name}: {len(constant):,} {are} one colour alone: {', '.join(names)}{more}", error=True)

@@ -21,11 +21,11 @@ from timecat.data import checksums
 from timecat.data.beton import MAX_SIDE, MIN_PAGE_SIZE
 from timecat.data.rgb import WHITE, color
 from timecat.data.sources.groups import with_groups
-from timecat.data.sources.images import Split
+from timecat.data.sources.images import Split, shown
 from timecat.data.sources.inat2018 import INAT2018
 from timecat.data.sources.open_source import directory_of, open_source
 from timecat.data.write.broken import Broken, mend, say_broken
-from timecat.data.write.encode import Encoded, Settings, TooLarge, encode
+from timecat.data.write.encode import Encoded, Settings, TooLarge, encode, read_regular
 from timecat.data.write.partial import Partial, clear
 from timecat.data.write.record import record_of, say_odd
 from timecat.errors import UserError
@@ -154,18 +154,18 @@ def _is_current(path: Path, origin: dict, skip_broken: bool) -> bool:
     remedy = "remove it or choose another OUT"
     beside = path.with_suffix(".json")
     try:
-        record = json.loads(beside.read_bytes())
+        record = dict(json.loads(read_regular(beside)))
         record.setdefault("background", origin["background"])  # of before there was one: alpha was dropped
         differing = [key for key, value in origin.items() if record[key] != value]
-        size, skipped = record["bytes"], record["skipped"]
-    except (OSError, ValueError, KeyError, TypeError):
+        size, skipped = record["bytes"], len(record["skipped"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         raise UserError(f"{path}: is there, but no {beside.name} tells what it was made from; {remedy}") from None
     if differing:
         raise UserError(f"{path}: was made with another {' and '.join(differing)}; {remedy}")
     if path.stat().st_size != size:
         raise UserError(f"{path}: is not as long as {beside.name} records; {remedy}")
     if skipped and not skip_broken:
-        raise UserError(f"{path}: lacks {len(skipped)} broken images; give --skip-broken, or {remedy}")
+        raise UserError(f"{path}: lacks {skipped} broken images; give --skip-broken, or {remedy}")
     checksums.check(path)
     return True
 
@@ -180,7 +180,7 @@ def _try(split: Split, settings: Settings, i: int) -> Encoded | Broken:
     except Exception as error:  # PIL's decoders raise of every kind
         reason = str(error) if not isinstance(error, OSError) else error.strerror or str(error)
         reason = " ".join(reason.split())[:200] or type(error).__name__
-        return Broken(str(name), reason, isinstance(error, TooLarge))
+        return Broken(shown(name), reason, isinstance(error, TooLarge))
 
 
 def _partial(split: Split, out: Path, settings: Settings) -> Partial:
