@@ -108,12 +108,20 @@ def test_without_its_recipe_a_member_is_nobodys(runs):
         {"gradient_clip_val": 0.5},
         {"gradient_clip_val": 0.5, "gradient_clip_algorithm": "value"},
         {"precision": "64-true"},
+        {"callbacks": "[{class_path: lightning.pytorch.callbacks.LambdaCallback}]"},
     ],
     ids=lambda keys: list(keys)[-1],
 )
 def test_what_the_trainer_does_to_weights_is_in_their_recipe(runs, keys):
     given = [word for key, value in keys.items() for word in (f"--trainer.{key}", str(value))]
     assert f"was trained with trainer.{next(iter(keys))}" in refused("fit", "s.yaml", *given)
+
+
+@pytest.mark.parametrize("key", ["fast_dev_run", "barebones"])
+def test_what_trains_no_member_to_its_end_is_refused(runs, key):
+    assert f"trainer.{key}: a study trains" in refused(
+        "plan", "s.yaml", "--study.name", "new", f"--trainer.{key}", "true"
+    )
 
 
 def test_another_test_file_sets_results_aside_and_brings_them_back(runs):

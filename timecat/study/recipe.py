@@ -32,6 +32,7 @@ OF_THE_TRAINER = (
     "limit_train_batches",
     "overfit_batches",
 )
+FREE_TO_CHANGE_WEIGHTS = ("callbacks", "plugins")  # of the trainer's other keys
 
 
 def recipe(study: Study, plan: MemberPlan) -> dict[str, Any]:
@@ -45,7 +46,8 @@ def flat(model: MemberConfig, data: DataConfig, trainer: TrainerConfig) -> dict[
     sections = {
         "model": {key: value for key, value in asdict(model).items() if key != "steps"},
         "data": {key: value for key, value in resolved_data(data).items() if key not in WITHOUT_EFFECT},
-        "trainer": {key: getattr(trainer, key) for key in OF_THE_TRAINER},
+        "trainer": {key: getattr(trainer, key) for key in OF_THE_TRAINER}
+        | {key: trainer.other.get(key) for key in FREE_TO_CHANGE_WEIGHTS},
     }
     keys_of_all = {f"{section}.{key}": value for section, keys in sections.items() for key, value in keys.items()}
     return files.as_json(keys_of_all)

@@ -26,6 +26,7 @@ from timecat.study.directory import StudyDirectory
 from timecat.study.plan import Cat, Elsewhere, MemberPlan, SeededCat, Snapshot, has_horizon, places
 
 MAX_PLANNED = 10_000  # trainings of a study
+NEVER_TO_THE_END = ("fast_dev_run", "barebones")
 SET_BY_THE_STUDY = {"max_steps": -1, "max_epochs": None, "max_time": None, "default_root_dir": None}
 
 
@@ -66,6 +67,9 @@ class Study:
         for key, default in SET_BY_THE_STUDY.items():
             if getattr(self.trainer, key) != default:
                 raise UserError(f"trainer.{key} is the study's to set: remove it (steps stand in study.cats)")
+        for key in NEVER_TO_THE_END:
+            if self.trainer.other.get(key):
+                raise UserError(f"trainer.{key}: a study trains its members to their last step; remove it")
         if self.trainer.accumulate_grad_batches != 1:
             raise UserError("trainer.accumulate_grad_batches is worked out: remove it and set data.device_batch_size")
         if self.model.ghost_batch_size and self.trainer.sync_batchnorm:
