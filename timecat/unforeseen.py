@@ -41,7 +41,8 @@ def refused(error: OSError) -> str | None:
     mend = MENDS.get(error.errno or 0)
     if mend is None or (not error.filename and error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EMFILE)):
         return None
-    where = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes | os.PathLike) else ""
+    path = error.filename2 or error.filename  # of a renaming what it was to become
+    where = f"{os.fsdecode(path)}: " if isinstance(path, str | bytes | os.PathLike) else ""
     return f"{where}{mend}"
 
 

@@ -3,11 +3,12 @@
 from typing import Any
 
 from timecat.cluster.stop import STOPPED
-from timecat.config.files import ProbeFile, check_member
+from timecat.config.files import ProbeFile, check_member, parse_trainer
 from timecat.config.read import as_arguments, read_config
 from timecat.data.classes import num_classes
 from timecat.errors import UserError
 from timecat.process import die_with_parent
+from timecat.report.check import check_machines
 from timecat.terminal import say
 
 WRITES = {"predict": "\nWrites features.npy and indices.npy to trainer.default_root_dir."}
@@ -20,7 +21,7 @@ def on_one_network(command: str, configs: list[str], overrides: dict[str, Any], 
         UserError: there is no config, or it is not one of these.
     """
     die_with_parent(STOPPED)  # where DDP started this process
-    is_probe = False
+    is_probe, config = False, {}
     if not configs and not asks:
         raise UserError(f"timecat {command}: no config given; name one, such as configs/probe/digits.yaml")
     if configs:
@@ -33,8 +34,14 @@ def on_one_network(command: str, configs: list[str], overrides: dict[str, Any], 
             model, data = probe.model, probe.data
         else:
             model, data = check_member(config)
+        if command == "fit" and not asks:
+            check_machines(parse_trainer(config.get("trainer")))
         if not model.num_classes and not asks:
             overrides["model.num_classes"] = num_classes(data)
+    if not asks and (ckpt_path := _ckpt_path(others, config)) is not None:
+        from timecat.members.ckpt_path import check_checkpoint
+
+        check_checkpoint(ckpt_path, trains=command == "fit")
     if asks and {"-h", "--help"} & set(others):
         ends = "" if command == "fit" else " --ckpt_path CHECKPOINT"
         print(f"Lightning's {command} on one network, a probe's or a member's.{WRITES.get(command, '')}")
@@ -52,3 +59,12 @@ def on_one_network(command: str, configs: list[str], overrides: dict[str, Any], 
 
         MemberCLI(arguments)
     return 0
+
+
+def _ckpt_path(others: list[str], config: dict[str, Any]) -> Any:
+    """What --ckpt_path says, or the config; None without."""
+    for place, word in enumerate(others):
+        name, given, value = word.partition("=")
+        if name == "--ckpt_path":
+            return value if given else next(iter(others[place + 1 :]), None)
+    return config.get("ckpt_path")

@@ -16,9 +16,9 @@ def set_aside(directory: ProbeDirectory, protocol: Protocol, keep: bool = False)
     Args:
         keep: leave them where they are too.
     """
-    record = read_stored(directory.results(protocol))
-    if record is None:
+    if not directory.results(protocol).exists():
         return
+    record = read_stored(directory.results(protocol))
     place = directory.earlier_results(files.sha256(directory.results(protocol))[:16])
     _carry(directory, place, protocol, record, _link if keep else _move)
 
@@ -27,7 +27,7 @@ def bring_back(directory: ProbeDirectory, protocol: Protocol, are_wanted: Callab
     """Put earlier results, the newest that are wanted, to where no results are; whether there are any."""
     for place in directory.all_earlier_results(protocol):
         record = read_stored(place.results(protocol))
-        if record is not None and are_wanted(record):
+        if record and are_wanted(record):
             _carry(place, directory, protocol, record, _move)
             return True
     return False
@@ -37,7 +37,7 @@ def _carry(
     here: ProbeDirectory,
     there: ProbeDirectory,
     protocol: Protocol,
-    record: Results,
+    record: Results | None,
     carry: Callable[[Path, Path], None],
 ) -> None:
     """The results at last: what is stopped before leaves them where they were."""
@@ -48,8 +48,9 @@ def _carry(
             carry(path, target)
 
 
-def _paths(directory: ProbeDirectory, protocol: Protocol, record: Results) -> list[Path]:
-    results = {f"{cat}_{k}": each for cat, of in record["cats"].items() for k, each in of["repetitions"].items()}
+def _paths(directory: ProbeDirectory, protocol: Protocol, record: Results | None) -> list[Path]:
+    cats = record["cats"] if record else {}  # of the first versions, which nothing can be made of
+    results = {f"{cat}_{k}": each for cat, of in cats.items() for k, each in of["repetitions"].items()}
     tests = {name for each in results.values() for name in each.get("tests", {})}
     places = [directory, *(directory.test(name) for name in sorted(tests))]
     heads = [directory.head(name, protocol) for name in results]

@@ -207,7 +207,8 @@ def _begin(study: Study, store: FeatureStore, protocol: Protocol) -> Results:
         same_images = (stored["test_images"], stored["train_images"]) == (test_images, train_images)
         return same_images and are_of(probe, protocol, stored)
 
-    if (stored := read_stored(directory.results(protocol))) is not None and not are_wanted(stored):
+    stored = read_stored(directory.results(protocol))
+    if stored is None or not are_wanted(stored):
         set_aside(directory, protocol)
         stored = None
     if stored is None and bring_back(directory, protocol, are_wanted):

@@ -16,6 +16,7 @@ from timecat.cluster.gloo import choose_interface
 from timecat.config.study import StudyConfig
 from timecat.data.datamodule import ImageData
 from timecat.errors import UserError
+from timecat.members.ckpt_path import came_from_loading
 from timecat.members.ddp import keep_to_this_machine
 from timecat.members.feature_writer import FeatureWriter
 from timecat.members.loggers import logger_classes
@@ -93,6 +94,11 @@ class TimecatCLI(LightningCLI):
             raise UserError(_one_line(error)) from None
         except MisconfigurationException as error:
             raise UserError(f"trainer: {_one_line(error)}") from None
+        except Exception as error:
+            if not came_from_loading(error):
+                raise
+            why = _one_line(error)[:300] or type(error).__name__
+            raise UserError(f"--ckpt_path: the checkpoint is of another network or training ({why})") from None
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         trainer = super().instantiate_trainer(**kwargs)

@@ -1,11 +1,14 @@
 """The breakdown as it is shown: printed, as markdown, and as a picture of mean and worst."""
 
+from pathlib import Path
+from typing import Any
+
 from timecat import files
 from timecat.extraction.external import ExternalFeatures
 from timecat.figure import as_bytes, pyplot
 from timecat.report.breakdown import Breakdown, By, breakdowns
 from timecat.report.estimate import words
-from timecat.study.directory import Protocol, write_record
+from timecat.study.directory import Protocol, read_record, write_record
 from timecat.study.study import Study
 from timecat.tables import Section, Table, markdown, score
 from timecat.terminal import say
@@ -36,10 +39,15 @@ def report_by(study: Study | ExternalFeatures, protocol: Protocol, by: By) -> li
     )
     say(note)
     sections.append(Section("Mean and worst", [], [note], ("mean and worst", path[".png"].name)))
+    content: Any = {"by": by, "protocol": protocol, "data": found}
+    there = read_record(path[".json"], again=True) or {}
+    if {**there, "version": 0} == {**files.as_json(content), "version": 0} and all(map(Path.is_file, path.values())):
+        say(f"{path['.md']}  {path['.png']}")
+        return found
     files.write_bytes(path[".md"], markdown(f"{study.name}: top-1 % by {by}", sections).encode())
     for kind in ("svg", "png"):
         files.write_bytes(path[f".{kind}"], picture(study, found, by, kind))
-    write_record(path[".json"], {"by": by, "protocol": protocol, "data": found})
+    write_record(path[".json"], content)
     say(f"{path['.md']}  {path['.png']}")
     return found
 

@@ -49,7 +49,7 @@ def check(
     probes = [] if one else study.probes_named(data) if command == "probe" else study.probes
     absent: UserError | None = None
     with study.file.places.told():
-        _check_names(study)
+        _check_root(study.directory.path)
         if command != "probe":
             absent = _with_line(_check_members(study, command), study.file.places)
     for probe in probes:
@@ -68,11 +68,17 @@ def _with_line(error: UserError | None, places: Places) -> UserError | None:
     return UserError(f"{where}: {error}") if where else error
 
 
-def _check_names(study: Study) -> None:
-    names = [Path(path).stem for path in study.file.study.probes]
-    for name in names:
-        if names.count(name) > 1:
-            raise UserError(f"study.probes names two data sets {name}, by their files' names; rename one of the files")
+def _check_root(path: Path) -> None:
+    """Refuse a study's directory that can be none.
+
+    Raises:
+        UserError: it, or one above it, is a file.
+    """
+    for each in (path, *path.parents):
+        if each.exists():
+            if not each.is_dir():
+                raise UserError(f"{each}: is in the way: a file where a directory must be; move it, or set study.root")
+            return
 
 
 def _check_members(study: Study, command: Command) -> UserError | None:

@@ -54,8 +54,9 @@ def report(study: Study, protocol: Protocol = "heldout") -> Report:
 
 def _is_written(study: Study, content: Report, protocol: Protocol) -> bool:
     written = read_record(study.directory.report(protocol, ".json"), again=True)
-    pictures = (study.directory.report(protocol, ".png"), study.directory.cost_picture(protocol, ".png"))
-    if written is None or not all(path.exists() for path in pictures):
+    paths = (study.directory.report, study.directory.cost_picture)
+    made = [path_of(protocol, suffix) for path_of in paths for suffix in (".png", ".svg")]
+    if written is None or not all(path.is_file() for path in [*made, study.directory.report(protocol, ".md")]):
         return False
     return {key: value for key, value in written.items() if key != "version"} == files.as_json(content)
 

@@ -92,7 +92,7 @@ def trained_with(directory: MemberDirectory) -> dict[str, Any]:
     try:
         model, data, trainer = (_known(kind, given[section]) for section, kind in kinds.items())
         return {**flat(model, data, trainer), **stored}
-    except (UserError, TypeError, ValueError, AttributeError, KeyError, OverflowError) as error:
+    except (UserError, TypeError, ValueError, AttributeError, KeyError, IndexError, OverflowError) as error:
         raise damaged(directory.recipe, str(error), directory.mend) from None
 
 

@@ -19,7 +19,7 @@ def read_record(path: Path, kind: Any = dict, mend: str = PUT_BACK, *, again: bo
     """A JSON file of a study, or None where there is none.
 
     Args:
-        kind: the TypedDict that it is; of version 1, keys may be missing.
+        kind: the TypedDict that it is.
         mend: what to do with a damaged one, for the error.
         again: a damaged one counts as none, as it costs nothing to make it again.
 
@@ -46,7 +46,7 @@ def read_record(path: Path, kind: Any = dict, mend: str = PUT_BACK, *, again: bo
     if checksum not in (None, _checksum(content)):
         why = "its checksum is wrong"
     if why is None and kind is not dict:
-        why = mismatch(content, kind, complete=version > 1)
+        why = mismatch(content, kind)
     if why is None:
         return content
     if again:

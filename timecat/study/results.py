@@ -184,8 +184,6 @@ def read_results(study: Study, probe: ProbeFile, protocol: Protocol) -> Results 
 
 def are_of(probe: ProbeFile, protocol: Protocol, stored: Results) -> bool:
     """Whether results are those of a probe's config."""
-    if "protocol" not in stored or "classes" not in stored:  # of version 1
-        return False
     heads, images = head_settings(probe, protocol), image_settings(as_seen_by(protocol, probe))
     return (
         stored["classes"] == probe.model.num_classes
@@ -196,14 +194,17 @@ def are_of(probe: ProbeFile, protocol: Protocol, stored: Results) -> bool:
 
 
 def read_stored(path: Path) -> Results | None:
-    """results.json, of whichever config it is.
+    """results.json, of whichever config it is; None where there is none.
 
     Raises:
         UserError: it is damaged, or of a version that this timecat does not know.
     """
+    stored = cast(Results | None, read_record(path, mend=FINISHED_WORK))
+    if stored and "version" not in stored and "cats" in stored and not {"protocol", "classes"} <= set(stored):
+        return None  # of the first versions, which nothing can be made of
     stored = cast(Results | None, read_record(path, Results, FINISHED_WORK))
-    if stored is None or "classes" not in stored:
-        return stored
+    if stored is None:
+        return None
     for name, cat in stored["cats"].items():
         for repetition, result in cat["repetitions"].items():
             if len(result["per_class"]) != stored["classes"] or all(rate is None for rate in result["per_class"]):

@@ -18,22 +18,21 @@ WORDS = {
 }
 
 
-def mismatch(value: Any, kind: Any, where: str = "", complete: bool = True) -> str | None:
+def mismatch(value: Any, kind: Any, where: str = "") -> str | None:
     """What of a value that JSON gave is not of its type, in words; None where all is. More keys than known are let be.
 
     Args:
         where: the dotted key that the value stands at.
-        complete: whether a key may not be missing.
     """
     if kind is Any:
         return None
     origin, parts = typing.get_origin(kind), typing.get_args(kind)
     if origin in (typing.NotRequired, typing.Required, typing.Annotated):
-        return mismatch(value, parts[0], where, complete)
+        return mismatch(value, parts[0], where)
     if typing.is_typeddict(kind):
-        return _of_section(value, kind, where, complete)
+        return _of_section(value, kind, where)
     if origin in (typing.Union, types.UnionType):
-        found = [mismatch(value, part, where, complete) for part in parts]
+        found = [mismatch(value, part, where) for part in parts]
         return None if None in found else next((each for each in found if each), None)
     if origin is typing.Literal:
         return None if value in parts and type(value) is not bool else _wrong(where, value, f"one of {parts}")
@@ -50,18 +49,18 @@ def mismatch(value: Any, kind: Any, where: str = "", complete: bool = True) -> s
         below = ((f"{where}.{place}", one, parts[0] if several else parts[place]) for place, one in enumerate(value))
     else:
         return _of_plain(value, origin or kind, where)
-    return next((wrong for at, one, part in below if (wrong := mismatch(one, part, at, complete))), None)
+    return next((wrong for at, one, part in below if (wrong := mismatch(one, part, at))), None)
 
 
-def _of_section(value: Any, kind: Any, where: str, complete: bool) -> str | None:
+def _of_section(value: Any, kind: Any, where: str) -> str | None:
     if not isinstance(value, Mapping):
         return _wrong(where, value, "a section")
     for key, part in typing.get_type_hints(kind, include_extras=True).items():
         at = f"{where}.{key}".strip(".")
         if key not in value:
-            if complete and key in kind.__required_keys__:
+            if key in kind.__required_keys__:
                 return f"{at} is missing"
-        elif (wrong := mismatch(value[key], part, at, complete)) is not None:
+        elif (wrong := mismatch(value[key], part, at)) is not None:
             return wrong
     return None
 

@@ -1,0 +1,66 @@
+"""The file that Lightning's own commands are given by --ckpt_path, looked at before they begin."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from timecat.errors import UserError, one_line
+
+OF_LIGHTNING = ("best", "last", "hpc")  # what it finds itself
+NEEDED = {"optimizer_states": list, "lr_schedulers": list, "loops": Mapping, "epoch": int, "global_step": int}
+NO_CHECKPOINT = "give one that Lightning's fit, or timecat fit, has written (last.ckpt)"
+
+
+def check_checkpoint(given: Any, trains: bool) -> None:
+    """Refuse a file that is no checkpoint of Lightning's, whose weights are no numbers, or that holds code.
+
+    Args:
+        given: what --ckpt_path says; None without.
+        trains: whether a training is to go on from it.
+
+    Raises:
+        UserError: so.
+    """
+    if given is None or str(given) in OF_LIGHTNING or "://" in str(given) or str(given).startswith("registry"):
+        return
+    path = Path(str(given))
+    if not path.is_file():
+        why = "is not a file" if path.exists() else "no such file"
+        raise UserError(f"--ckpt_path {given}: {why}; {NO_CHECKPOINT}")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # whatever torch and zipfile make of a foreign file
+        raise UserError(f"--ckpt_path {given}: cannot be read ({one_line(str(error), 150)}); {NO_CHECKPOINT}") from None
+    state = content.get("state_dict") if isinstance(content, Mapping) else None
+    if not isinstance(state, Mapping) or not state:
+        raise UserError(f"--ckpt_path {given}: has no state_dict; {NO_CHECKPOINT}")
+    for key, value in state.items():
+        if (why := _wrong(value)) is not None:
+            raise UserError(f"--ckpt_path {given}: {key} {why}; {NO_CHECKPOINT}")
+    for key, kind in NEEDED.items() if trains else ():
+        if not isinstance(content.get(key), kind) or (key == "optimizer_states" and not content[key]):
+            raise UserError(f"--ckpt_path {given}: has no {key} that a training can go on from; {NO_CHECKPOINT}")
+
+
+def _wrong(value: Any) -> str | None:
+    if not isinstance(value, Tensor):
+        return "is no tensor"
+    if value.is_meta:
+        return "has no values (it is on torch's meta device)"
+    if value.layout != torch.strided or value.is_quantized or value.is_complex():
+        return f"is {str(value.dtype).removeprefix('torch.')}, {str(value.layout).removeprefix('torch.')}"
+    return None if not value.is_floating_point() or bool(value.isfinite().all()) else "is not finite"
+
+
+def came_from_loading(error: BaseException) -> bool:
+    """Whether Lightning raised it where it restores a checkpoint: weights, optimiser and loops of another training."""
+    frame: TracebackType | None = error.__traceback__
+    while frame is not None:
+        if "checkpoint_connector" in frame.tb_frame.f_code.co_filename:
+            return True
+        frame = frame.tb_next
+    return False
