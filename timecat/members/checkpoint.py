@@ -4,7 +4,6 @@ import hashlib
 import io
 import os
 import time
-import zipfile
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,6 +18,7 @@ from timecat.cluster.stop import Stop, Stopped
 from timecat.errors import UserError
 from timecat.members.diverged import not_finite
 from timecat.members.member import Member
+from timecat.networks.weights_file import check_zip
 from timecat.process import is_first_rank
 from timecat.study.directory import Done, MemberDirectory, write_record
 from timecat.study.plan import MemberPlan
@@ -83,9 +83,7 @@ def newest_checkpoint(directory: MemberDirectory) -> tuple[Path, int] | None:
 
 
 def _step(path: Path) -> int:
-    with zipfile.ZipFile(path) as archive:  # torch.load does not look at the checksums
-        if (broken := archive.testzip()) is not None:
-            raise ValueError(f"the checksum of {broken} is wrong")
+    check_zip(path)
     checkpoint = torch.load(path, mmap=True, weights_only=True)
     if (name := not_finite(checkpoint)) is not None:  # of an earlier version
         raise ValueError(f"{name} is not finite")

@@ -70,6 +70,8 @@ def keep_to_this_machine(trainer: Trainer) -> None:
     assert environment is not None
 
     def setup_distributed() -> None:
+        if dist.is_initialized():
+            return lightnings()
         strategy.set_world_ranks()
         backend = strategy._process_group_backend = strategy._get_process_group_backend()
         port, first = environment.main_port, strategy.global_rank == 0

@@ -1,21 +1,20 @@
 """Weights from elsewhere as torchvision-keyed state dicts: so a cat can be made of any ResNets that one has."""
 
-import pickle
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
-import torch
 from torch import Tensor
 
 from timecat.errors import UserError
+from timecat.networks.weights_file import AGAIN, check_numbers, check_tensor, read_file
 
 # where files keep the state dict: Lightning and timm, the public Time-Cat checkpoints, AlgoPerf, others
 SECTIONS = ("state_dict", "model_params", "model_state_dict", "model")
 # what wrappers put before every key: DataParallel, torch.compile, and the names that modules give their network
 PREFIXES = ("module.", "_orig_mod.", "network.", "model.", "model0.", "backbone.", "encoder.", "resnet.", "net.")
+LONGEST = 300  # characters of a key
+COUNTER = "num_batches_tracked"  # how the keys end that are no weights; old files have none
 DOWNSAMPLE = {"downsample.conv.": "downsample.0.", "downsample.bn.": "downsample.1."}  # AlgoPerf's names
 
 
@@ -26,9 +25,15 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
     files of safetensors. Nothing but tensors and plain containers is unpickled.
 
     Raises:
-        UserError: no such file, no weights in it, weights in the middle of schedule-free training, or not one network.
+        UserError: no such file, a damaged one, no weights in it, weights in the middle of schedule-free training, not
+            one network, or a weight that is no finite floating-point number.
     """
-    return torchvision_keys(_read(path), str(path))
+    state = torchvision_keys(_read(path), str(path))
+    for key, value in state.items():
+        if not value.is_floating_point() and not key.endswith(COUNTER):
+            raise UserError(f"{path}: {key} is of {value.dtype}, no weights; {AGAIN}")
+    check_numbers(str(path), state)
+    return state
 
 
 def read_state(path: str | Path) -> dict[str, Tensor]:
@@ -37,32 +42,18 @@ def read_state(path: str | Path) -> dict[str, Tensor]:
     Raises:
         UserError: as `read_weights`.
     """
-    return _state_dict(_read(path), str(path))
+    state = _state_dict(_read(path), str(path))
+    check_numbers(str(path), state)
+    return state
 
 
 def _read(path: str | Path) -> Any:
     """What a file holds, tensors on the CPU.
 
     Raises:
-        UserError: no such file, no weights in it, or weights in the middle of schedule-free training.
+        UserError: as `read_file`, or weights in the middle of schedule-free training.
     """
-    try:
-        if Path(path).suffix == ".safetensors":
-            return safetensors.torch.load_file(path)
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such snapshot; train it with `timecat fit`, or mend model.snapshots") from None
-    except pickle.UnpicklingError as error:
-        unknown = re.search(r"GLOBAL ([\w.]+)", str(error))
-        raise UserError(
-            f"{path}: holds {unknown[1] if unknown else 'objects'} beside tensors; if you trust it, save its "
-            "weights alone: torch.save(model.state_dict(), …)"
-        ) from None
-    except Exception as error:
-        why = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UserError(
-            f"{path}: cannot be read as weights ({why:.80}); it must be saved by torch.save, or as .safetensors"
-        ) from None
+    content = read_file(path)
     if _is_schedule_free_training(content):
         raise UserError(
             f"{path}: holds the weights at which schedule-free takes gradients, not their average; "
@@ -100,6 +91,9 @@ def _state_dict(content: Any, name: str) -> dict[str, Tensor]:
     for key, value in content.items():
         if not isinstance(key, str) or not isinstance(value, Tensor):
             raise UserError(f"{name}: {key!r} is no tensor, so this is no state dict; save model.state_dict()")
+        if not key.isprintable() or len(key) > LONGEST:
+            raise UserError(f"{name}: {key[:20]!r}… is no name of a tensor; save model.state_dict()")
+        check_tensor(name, key, value)
     return dict(content)
 
 
@@ -111,13 +105,15 @@ def _wrapper(state: dict[str, Tensor]) -> str | None:
 
 
 def differences(state: dict[str, Tensor], wanted: dict[str, Tensor]) -> str:
-    """Keys of a state dict that are missing, unexpected or of another shape, in words, the first ones of each; empty
+    """Keys of a state dict that are missing, unexpected, of another shape or type, in words, the first ones of each; empty
     where it fits."""
     wrong = {
-        # num_batches_tracked is of no use here, and old files have none
-        "missing": [key for key in wanted if key not in state and not key.endswith("num_batches_tracked")],
+        "missing": [key for key in wanted if key not in state and not key.endswith(COUNTER)],
         "unexpected": [key for key in state if key not in wanted],
         "of another shape": [key for key in wanted if key in state and state[key].shape != wanted[key].shape],
+        "of another type": [
+            key for key in wanted if key in state and state[key].is_floating_point() != wanted[key].is_floating_point()
+        ],
     }
     return "; ".join(f"{what}: {', '.join(keys[:4])}{', …' * (len(keys) > 4)}" for what, keys in wrong.items() if keys)
 
@@ -126,5 +122,7 @@ def _is_schedule_free_training(content: Any) -> bool:
     """A Lightning checkpoint that schedulefree's optimiser left in its training mode."""
     if not isinstance(content, Mapping):
         return False
-    optimizers = content.get("optimizer_states") or []
-    return any(group.get("train_mode") for state in optimizers for group in state.get("param_groups", []))
+    optimizers = content.get("optimizer_states")
+    states = [state for state in optimizers if isinstance(state, Mapping)] if isinstance(optimizers, list) else []
+    groups = [group for state in states for group in state.get("param_groups") or ()]
+    return any(isinstance(group, Mapping) and group.get("train_mode") for group in groups)
