@@ -10,8 +10,8 @@ set -euo pipefail
 [ $# -gt 0 ] || { echo "usage: launch/local.sh CONFIG [options of timecat fit]" >&2; exit 2; }
 config=$1
 shift
-timecat=${TIMECAT:-timecat}
+read -ra timecat <<<"${TIMECAT:-timecat}"
 
-$timecat fit --config "$config" "$@" # names the members that failed, and is then no success
-$timecat probe --config "$config"
-$timecat report --config "$config"
+"${timecat[@]}" fit --config "$config" "$@" # names the members that failed, and is then no success
+"${timecat[@]}" probe --config "$config"
+"${timecat[@]}" report --config "$config"

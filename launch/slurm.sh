@@ -24,7 +24,8 @@ if [ -z "${SCRIPTS:-}" ]; then
         echo "usage: launch/slurm.sh CONFIG [options of timecat launch]" >&2
         exit 2
     fi
-    exec ${TIMECAT:-timecat} launch --config "$@"
+    read -ra timecat <<<"${TIMECAT:-timecat}"
+    exec "${timecat[@]}" launch --config "$@"
 fi
 
 # submit STAGE NUMBERS OPTIONS...: sets $tasks to the jobs of the array's tasks,

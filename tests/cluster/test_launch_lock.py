@@ -5,6 +5,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -69,3 +70,14 @@ def test_a_launch_that_lives_is_named(tmp_path, monkeypatch):
     again = launch_lock(StudyDirectory(tmp_path))
     with launch_lock(StudyDirectory(tmp_path)), pytest.raises(UserError, match=f"process {os.getpid()}"):
         again.__enter__()
+
+
+@pytest.mark.parametrize("content", ["", "garbage", "[]", '{"host": 3}', '{"host": "h", "process": "x"}', "directory"])
+def test_a_lock_of_something_else_is_told_at_once(tmp_path, content):
+    path = tmp_path / "launch" / "lock"
+    path.parent.mkdir()
+    path.mkdir() if content == "directory" else path.write_text(content)
+    before = time.monotonic()
+    with pytest.raises(UserError, match="no lock that timecat wrote"), launch_lock(StudyDirectory(tmp_path)):
+        pass
+    assert time.monotonic() - before < 5

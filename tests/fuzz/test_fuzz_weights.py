@@ -1,4 +1,4 @@
-"""Damaged files of weights, many of each format: refused in a line, or read as finite numbers, never as others' ones."""
+"""Damaged files of weights, many of each format: refused in a line, or read as finite numbers."""
 
 import json
 import subprocess

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from timecat import files
 from timecat.errors import UserError
@@ -75,7 +76,13 @@ def _break_dead(path: Path) -> bool:
         with suppress(OSError):  # a file system without locks
             fcntl.flock(file, fcntl.LOCK_EX)
         owner = files.read_json(path)
-        if owner is None or not _is_dead(owner, path):
+        if not _is_owner(owner):
+            if path.exists() and files.read_json(path) == owner:  # its content was there before its name
+                raise UserError(
+                    f"{path}: is no lock that timecat wrote; see that nobody launches {path.parents[1]}, and remove it"
+                )
+            return False
+        if not _is_dead(owner, path):
             return False
         # Under another name first: what was moved is looked at again, where several machines share no flock.
         moved = path.with_name(f"lock.dead-{socket.gethostname()}-{os.getpid()}")
@@ -88,6 +95,15 @@ def _break_dead(path: Path) -> bool:
                 os.link(moved, path)
         moved.unlink()
         return True
+
+
+def _is_owner(content: Any) -> bool:
+    return (
+        isinstance(content, dict)
+        and isinstance(content.get("host"), str)
+        and isinstance(content.get("process"), int)
+        and not isinstance(content["process"], bool)
+    )
 
 
 def _is_dead(owner: dict, path: Path) -> bool:

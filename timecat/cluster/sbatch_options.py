@@ -1,5 +1,7 @@
 """The command line of `timecat launch`: its own options, and those that go to sbatch as they are."""
 
+import unicodedata
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -37,6 +39,17 @@ def check_configs(configs: list[str]) -> None:
             raise UserError(f"-c {path}: timecat launch takes -c for --config; give sbatch's as {CORES} {path}")
 
 
+def check_words(words: Iterable[str]) -> None:
+    """Refuse what could be a line of its own in a script.
+
+    Raises:
+        UserError: a word has a newline or another control character.
+    """
+    for word in words:
+        if any(unicodedata.category(character) == "Cc" for character in word):
+            raise UserError(f"{word!r}: has control characters, which no script of SLURM takes; leave them out")
+
+
 @dataclass
 class Options:
     """The command line of `timecat launch`.
@@ -61,6 +74,7 @@ class Options:
         """
         given: dict[str, str | None] = {}
         rest = list(arguments)
+        check_words(rest)
         while rest:
             name, has_value, value = rest.pop(0).partition("=")
             if not name.startswith("-"):

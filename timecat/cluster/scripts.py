@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from timecat.cluster.arrays import MemberArray, minutes_of, ranges
-from timecat.cluster.sbatch_options import Options
+from timecat.cluster.sbatch_options import Options, check_words
 from timecat.errors import UserError
 from timecat.packaged import packaged
 from timecat.study.study import Study
@@ -37,7 +37,7 @@ def filled_in(
     of_the_report = {key: value for key, value in options.sbatch.items() if key in OF_THE_REPORT}
     settings = {
         "member.sbatch": {
-            "--output": study.directory.member_log("%a"),
+            "--output": _log(study, study.directory.member_log("%a")),
             "--array": together,
             "--nodes": options.nodes,
             "--ntasks-per-node": options.devices,
@@ -45,17 +45,33 @@ def filled_in(
             **ask,
         },
         "probe.sbatch": {
-            "--output": study.directory.probe_log("%a"),
+            "--output": _log(study, study.directory.probe_log("%a")),
             "--array": ranges(probes or list(range(max(1, len(study.file.study.probes))))),
             **options.sbatch,
             **({} if ask == {"--gpus-per-node": options.devices} else ask),
             **_cores_of_all(options, texts["probe.sbatch"]),
         },
-        "report.sbatch": {"--output": study.directory.report_log, **of_the_report},
+        "report.sbatch": {"--output": _log(study, study.directory.report_log), **of_the_report},
     }
-    timecat = os.environ.get("TIMECAT", f"{sys.executable} -m timecat")
-    lines = [f"export TIMECAT={shlex.quote(timecat)}", f"set -- {shlex.join(forwarded)}"]
+    given = os.environ.get("TIMECAT", "").split()
+    timecat = given or [sys.executable, "-m", "timecat"]
+    check_words([*timecat, *forwarded, *(str(value) for of in settings.values() for value in of.values())])
+    lines = [f"TIMECAT=({shlex.join(timecat)})", f"set -- {shlex.join(forwarded)}"]
     return {name: _fill(text, settings.get(name), lines) for name, text in texts.items()}
+
+
+def _log(study: Study, path: Path) -> str:
+    """As --output takes it: % in a directory's name is doubled, else SLURM replaces it.
+
+    Raises:
+        UserError: there is a backslash, after which SLURM would not number the logs.
+    """
+    directory = str(study.directory.logs)
+    if "\\" in directory:
+        raise UserError(
+            f"{directory}: has a backslash, which SLURM takes no log's path with; choose another study.root"
+        )
+    return f"{directory.replace('%', '%%')}/{path.name}"
 
 
 def text_of(name: str) -> str:

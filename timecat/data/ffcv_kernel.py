@@ -15,11 +15,14 @@ import torch
 from numba import types
 
 from timecat.data.beton import JPEG
+from timecat.data.private_directory import private_directory
 
 if not (os.access(Path(__file__).parent, os.W_OK) or os.access(os.path.expanduser("~"), os.W_OK)):
     # numba keeps compiled code beside the source or in the home, and raises where it may write to neither
     settings: Any = numba.config  # which numba fills by name
-    settings.CACHE_DIR = settings.CACHE_DIR or f"{tempfile.gettempdir()}/timecat-{os.getuid()}"
+    settings.CACHE_DIR = settings.CACHE_DIR or str(
+        private_directory(Path(tempfile.gettempdir(), f"timecat-{os.getuid()}"))
+    )
 
 _threads = torch.get_num_threads()
 import ffcv.libffcv  # noqa: E402 # pyright: ignore[reportMissingImports] (1.0.2: C functions, by ctypes)

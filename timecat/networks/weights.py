@@ -105,8 +105,8 @@ def _wrapper(state: dict[str, Tensor]) -> str | None:
 
 
 def differences(state: dict[str, Tensor], wanted: dict[str, Tensor]) -> str:
-    """Keys of a state dict that are missing, unexpected, of another shape or type, in words, the first ones of each; empty
-    where it fits."""
+    """Keys of a state dict that are missing, unexpected, of another shape or type, in words, the first ones of each;
+    empty where it fits."""
     wrong = {
         "missing": [key for key in wanted if key not in state and not key.endswith(COUNTER)],
         "unexpected": [key for key in state if key not in wanted],
