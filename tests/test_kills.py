@@ -1,4 +1,4 @@
-"""SIGKILL at any moment of writing, training, probing and reporting: given again, the commands end with the same bytes."""
+"""SIGKILL at any moment of writing, training, probing and reporting: the same commands then end with the same bytes."""
 
 from pathlib import Path
 

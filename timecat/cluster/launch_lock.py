@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from timecat import files
 from timecat.errors import UserError
@@ -97,7 +97,7 @@ def _break_dead(path: Path) -> bool:
         return True
 
 
-def _is_owner(content: Any) -> bool:
+def _is_owner(content: Any) -> TypeGuard[dict[str, Any]]:
     return (
         isinstance(content, dict)
         and isinstance(content.get("host"), str)
