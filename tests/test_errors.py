@@ -238,7 +238,7 @@ def test_order_of_the_stages_and_another_recipe(run, here, capfd):
         (lambda path: None, ("snapshot.pt", "no such snapshot")),
         (lambda path: torch.save({"a": torch.zeros(3)}, path), ("snapshot.pt", "fits no ResNet", "conv1.weight")),
         (lambda path: torch.save([1, 2], path), ("snapshot.pt", "state_dict")),
-        (lambda path: path.write_bytes(b"garbage" * 100), ("snapshot.pt", "state_dict")),
+        (lambda path: path.write_bytes(b"garbage" * 100), ("snapshot.pt", "cannot be read as weights")),
     ],
 )
 def test_a_snapshot_that_is_none(run, make, words):
