@@ -65,7 +65,7 @@ def test_of_no_study_the_log_lies_here_else_where_one_can_write(tmp_path, monkey
     from timecat.unforeseen import keep_traceback
 
     monkeypatch.chdir(tmp_path)
-    assert keep_traceback(ValueError("x"), None).parent == Path(".")
+    keep_traceback(ValueError("x"), None).rename("moved.log")
     assert keep_traceback(ValueError("x"), tmp_path / "none" / "logs").parent == Path(".")
     monkeypatch.setattr("timecat.unforeseen._places", lambda logs, name: [tmp_path / "none" / name])
     path = keep_traceback(ValueError("x"), None)
