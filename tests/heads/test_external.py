@@ -323,7 +323,7 @@ EXTRACTORS = {"raw": {"train": "raw_train.npy", "test": "raw_test.npy"}}
             ("extractors.b.of", "different"),
         ),
         ({}, {"features": {"extractors": {"raw": {"train": "raw_train.npy"}}}}, ("extractors.raw", "train and test")),
-        ({}, {"features": {"extractors": {"../x": EXTRACTORS["raw"]}}}, ("an extractor is called",)),
+        ({}, {"features": {"extractors": {"../x": EXTRACTORS["raw"]}}}, ("an extractor is called '../x'",)),
         ({}, {"features": {"extractors": {}}}, ("features.extractors names none",)),
         ({}, {"features": {"baseline": "rav"}}, ("features.baseline 'rav'", "did you mean raw?")),
         ({}, {"features": {"nome": "x"}}, ("features.nome", "did you mean name?")),

@@ -162,7 +162,7 @@ def test_without_what_was_kept_heads_are_trained_again(root, digits, capsys):
         ({"few": {"test": "few.beton", "clases": "by_name"}}, "unknown key data.tests.few.clases"),
         ({"few": {"test": "few.beton", "classes": "by_nam"}}, "data.tests.few.classes is 'by_nam'"),
         ({"few": {"test": "few.beton", "classes": "by_name", "ood": True}}, "data.tests.few: ood and classes"),
-        ({"few/a": "few.beton"}, "data.tests names a test set 'few/a'"),
+        ({"few/a": "few.beton"}, "a test set of data.tests is called 'few/a'"),
         ({"few": {"source": "digits"}}, "data.tests.few.test is missing"),
     ],
 )

@@ -184,7 +184,7 @@ def test_classes_with_fewer_images_are_told(tmp_path, capsys):
     ("given", "words"),
     [
         (["--shots", "1,some"], "'some' is not a whole number of 1 or more"),
-        (["--draws", "0"], "'0' is not a whole number of 1 or more"),
+        (["--draws", "0"], "'0' is not a whole number from 1 to 1,000"),
         (["--cats", "rew"], "did you mean raw?"),
     ],
 )

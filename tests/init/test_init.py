@@ -92,7 +92,7 @@ def test_nothing_is_overwritten(photos, capsys):
         (lambda photos: (photos / "leer").mkdir(), [], ("leer", "without an image")),
         (lambda photos: None, ["--images", "5"], ("--images", "160 are the least")),
         (lambda photos: None, ["--test-fraction", "1.5"], ("--test-fraction 1.5",)),
-        (lambda photos: None, ["--name", "a/b"], ("--name 'a/b'",)),
+        (lambda photos: None, ["--name", "a/b"], ("--name", "'a/b'")),
         (lambda photos: None, ["--probe", "nowhere"], ("nowhere", "no such directory")),
         (lambda photos: os.chdir(photos), [], ("lies among the images",)),
     ],

@@ -60,7 +60,7 @@ def small_file(name: str, labels: list[int]) -> str:
     ("path", "section", "keys", "key", "words"),
     [
         ("s.yaml", "data", {"resoluton": 28}, "resoluton", "unknown key data.resoluton; did you mean resolution?"),
-        ("s.yaml", "model", {"width": 0}, "width", "model.width is 0; it must be a whole number of 1 or more"),
+        ("s.yaml", "model", {"width": 0}, "width", "model.width is 0; it must be a whole number from 1 to 4,096"),
         ("s.yaml", "model", {"width": 12}, "width", "model.width 12 must be a multiple of 8"),
         ("s.yaml", "trainer", {"log_every_n_steps": "x"}, "log_every_n_steps", "it must be a whole number"),
         ("s.yaml", "trainer", {"precision": "bf15"}, "precision", "bf16-mixed"),

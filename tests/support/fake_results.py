@@ -21,6 +21,8 @@ def write_results(study: Study, right: dict[str, dict[str, np.ndarray]]) -> None
             cat = seeded[name]
             predictions[name] = np.where(hits, labels, (labels + 1) % probe.model.num_classes)
             result = {
+                "key": "made up",
+                "chosen_by_acc1": 50.0,
                 "acc1": 100 * float(hits.mean()),
                 "acc5": 100.0,
                 "mean_per_class": 100 * float(hits.mean()),
@@ -36,7 +38,9 @@ def write_results(study: Study, right: dict[str, dict[str, np.ndarray]]) -> None
                 "snapshots": [snapshot.name for snapshot in cat.snapshots],
                 "features": cat.features,
             }
-            of_cat = cats.setdefault(cat.cat.name, {"repetitions": {}})
+            of_cat = cats.setdefault(
+                cat.cat.name, {"members": cat.cat.members, "steps": cat.cat.steps, "repetitions": {}}
+            )
             of_cat["repetitions"][str(cat.repetition)] = result
         settings = {"protocol": "heldout", "classes": probe.model.num_classes, "settings": {}, "data": probe.name}
         directory = study.directory.probe(probe.name)

@@ -71,6 +71,9 @@ def _break_dead(path: Path) -> bool:
     """Remove the lock of a launch that died; whether it did.
 
     One process at a time looks and removes: else a slower one removes the lock that a faster one has just taken.
+
+    Raises:
+        UserError: what lies there is no lock.
     """
     with (path.parent / "lock.break").open("w") as file:
         with suppress(OSError):  # a file system without locks
@@ -78,9 +81,7 @@ def _break_dead(path: Path) -> bool:
         owner = files.read_json(path)
         if not _is_owner(owner):
             if path.exists() and files.read_json(path) == owner:  # its content was there before its name
-                raise UserError(
-                    f"{path}: is no lock that timecat wrote; see that nobody launches {path.parents[1]}, and remove it"
-                )
+                raise UserError(f"{path}: is no lock of timecat launch; remove it, where no launch of this study runs")
             return False
         if not _is_dead(owner, path):
             return False

@@ -1,11 +1,14 @@
 """SLURM as its commands tell of it, without accounting: squeue, scontrol, sinfo, scancel; and what we submitted."""
 
+import re
 import shutil
 import subprocess
 from dataclasses import dataclass
 
 from timecat.errors import UserError
 from timecat.study.directory import StudyDirectory
+
+JOB = re.compile(r"(member|probe|report) (\d{1,9}) ([\w.+-]+)", re.ASCII)  # a line of launch/jobs
 
 
 @dataclass(frozen=True)
@@ -59,10 +62,26 @@ def ask(*command: str) -> str:
 
 
 def submitted(directory: StudyDirectory) -> dict[tuple[str, int], str]:
-    """The last job of each (stage, number) that was submitted for the study in this directory."""
+    """The last job of each (stage, number) that was submitted for the study in this directory.
+
+    Raises:
+        UserError: the file that tells is damaged.
+    """
     path = directory.jobs
-    lines = [line.split() for line in path.read_text().splitlines()] if path.exists() else []
-    return {(line[0], int(line[1])): line[2] for line in lines if len(line) == 3}
+    if not path.exists():
+        return {}
+    lines = path.read_text(errors="replace").splitlines() if path.is_file() else ["not a file"]
+    found = {}
+    for number, line in enumerate(lines, 1):
+        entry = JOB.fullmatch(line)
+        if entry is None and line.strip():
+            raise UserError(
+                f"{path}:{number}: is no line of timecat launch; remove the line, or the file where squeue has no job "
+                "of this study"
+            )
+        if entry is not None:
+            found[entry[1], int(entry[2])] = entry[3]
+    return found
 
 
 def tasks(directory: StudyDirectory) -> dict[tuple[str, int], Task]:
