@@ -13,8 +13,8 @@ NOT_COMPARED = ("progress.json", "last.ckpt", "previous.ckpt", "lock")  # when a
 def stages(root: Path) -> dict[str, list[str]]:
     """The commands of a study below the directory, in their order."""
     data = {"root": str(root / "data"), "workers": 1}
-    probe = write_probe(root / "digits.yaml", data, {"weight_decays": [1e-4, 1e-2]}, trainer={"max_epochs": 4})
-    cats = {"cat1": {"members": 1, "steps": 80}}
+    probe = write_probe(root / "digits.yaml", data, {"weight_decays": [1e-4, 1e-2]}, trainer={"max_epochs": 2})
+    cats = {"cat1": {"members": 1, "steps": 40}}
     study = {"probes": [probe], "checkpoint_minutes": 0.002}
     config = write_study(root / "s.yaml", data, ONE_CYCLE, cats, **study)
     write = ["write", "digits", str(root / "data")]
@@ -40,10 +40,11 @@ def end_as_undisturbed(tmp_path: Path, kills: dict[str, int], seed: int) -> None
     undisturbed = left(root)
     root.rename(tmp_path / "undisturbed")
     root.mkdir()
+    killed = 0
     for stage, arguments in stages(root).items():
-        killed = sum(killer.kill(arguments, whole[stage]) for _ in range(kills[stage]))
-        assert killed >= kills[stage] / 2, f"{stage}: {killed} of {kills[stage]} were still there to be killed"
+        killed += sum(killer.kill(arguments, whole[stage] / 2) for _ in range(kills[stage]))
         killer.seconds(arguments)
+    assert killed > sum(kills.values()) / 2, f"only {killed} were still there to be killed: no test"
     found = left(root)
     assert found.keys() == undisturbed.keys()
     assert [name for name in found if found[name] != undisturbed[name]] == []

@@ -38,10 +38,10 @@ class Killer:
         assert process.exitcode == 0, self.log.read_text()
         return time.monotonic() - begun
 
-    def kill(self, arguments: list[str], whole: float) -> bool:
-        """Kill it somewhere in the time that the whole of it takes; whether it was still there."""
+    def kill(self, arguments: list[str], within: float) -> bool:
+        """Kill it some time within so many seconds; whether it was still there."""
         process, _ = self._start(arguments)
-        process.join(self.moments.uniform(0, whole))
+        process.join(self.moments.uniform(0, within))
         process.kill()
         process.join()
         return process.exitcode != 0
