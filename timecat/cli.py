@@ -2,7 +2,9 @@
 
 import io
 import os
+import signal
 import sys
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,6 +49,7 @@ def main(arguments: list[str] | None = None) -> int:
         Exception: one that nobody foresaw.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
+    before = _end_by_sigterm()
     try:
         return _dispatch(arguments)
     except UserError as error:
@@ -69,6 +72,20 @@ def main(arguments: list[str] | None = None) -> int:
             raise
         _complain(line)
         return EXIT_USER_ERROR
+    finally:
+        if before is not None:
+            signal.signal(signal.SIGTERM, before)
+
+
+def _end_by_sigterm() -> Any:
+    """Let SIGTERM end what has no way of its own to stop as Ctrl-C does, with a line; what was there, if it is set."""
+    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
+        return None
+
+    def end(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    return signal.signal(signal.SIGTERM, end)
 
 
 def _complain(line: str) -> None:

@@ -78,6 +78,6 @@ def test_a_lock_of_something_else_is_told_at_once(tmp_path, content):
     path.parent.mkdir()
     path.mkdir() if content == "directory" else path.write_text(content)
     before = time.monotonic()
-    with pytest.raises(UserError, match="no lock that timecat wrote"), launch_lock(StudyDirectory(tmp_path)):
+    with pytest.raises(UserError, match="no lock of timecat launch"), launch_lock(StudyDirectory(tmp_path)):
         pass
     assert time.monotonic() - before < 5

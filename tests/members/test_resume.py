@@ -95,7 +95,8 @@ def test_a_member_whose_process_dies_stops_no_other(tmp_path, digits):
     os.kill(int(child), signal.SIGKILL)
     _, stderr = fit.communicate(timeout=240)
     assert fit.returncode == 1
-    assert "member 0 (member_0_100000) failed" in stderr and "logs/fit_0.log" in stderr
+    assert "member 0 (member_0_100000) failed: its process was ended by SIGKILL: memory ran out" in stderr
+    assert "logs/fit_0.log" in stderr
     assert sorted(path.parent.name for path in runs.glob("*/done.json")) == ["member_0_8", "member_1_8"]
 
 

@@ -247,3 +247,20 @@ def test_a_study_that_is_not_trained_and_another_recipe_are_refused(study, capsy
     assert main(["tune", str(config), "--repetition", "0", "--tune.dropout", "0.5"]) == 2
     said = capsys.readouterr().err
     assert "tune.dropout 0.0, the config says 0.5" in said and said.count("\n") == 1
+
+
+def test_a_setting_that_diverges_is_not_chosen(study, capsys):
+    given = {"method": "finetune", "probe": "digits", "images": 400}
+    config = write(study, "wild", **given, lrs=[1e6, 0.05], refit=False)
+    assert main(["tune", "--config", str(config), "--repetition", "0"]) == 0
+    said = capsys.readouterr().err
+    assert "diverged: the loss is" in said and "the other settings go on" in said
+    runs = tuned(study, "wild")["runs"]
+    assert [(run["lr"], run["chosen"], run.get("diverged", False)) for run in runs] == [
+        (1e6, False, True),
+        (0.05, True, False),
+    ]
+    config = write(study, "wilder", **given, lrs=[1e6], refit=False)
+    assert main(["tune", "--config", str(config), "--repetition", "0"]) == 1
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert "every setting of the grid diverged; lower tune.lrs" in last and "wilder" in last

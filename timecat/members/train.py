@@ -51,10 +51,10 @@ def trainer_of_members(study: Study, stop: Stop, slots: int) -> Callable[[Member
                 train_member(study, plan, cli, stop)
             say_finished(study, plan)
             return 0
-        except Diverged:
+        except Diverged as error:
             if is_silent():
                 return 0
-            raise
+            raise Diverged(f"{error}; lower model.lr, in a study of another name") from None
         except Stopped as stopped:
             if is_silent():
                 return 0
@@ -176,7 +176,4 @@ def train_to_the_end(
     except Diverged as error:
         good = newest_checkpoint(directory)
         left = f"{good[0].name}, of step {good[1]:,}" if good else "none yet"
-        raise Diverged(
-            f"{directory.path.name} diverged: {error}; its last good checkpoint: {left}; lower model.lr, in a study of "
-            "another name"
-        ) from None
+        raise Diverged(f"{directory.path.name} diverged: {error}; its last good checkpoint: {left}") from None

@@ -1,6 +1,6 @@
 """tuned/<name>/<repetition>/results.json: what a cat that was trained further is worth, and what it cost."""
 
-from typing import Any, TypedDict, cast
+from typing import Any, NotRequired, TypedDict, cast
 
 from timecat.config.tune import Method
 from timecat.study.directory import TunedDirectory, read_record
@@ -17,6 +17,7 @@ class TunedRun(TypedDict):
         images: that it was trained on, once for each network that saw them.
         held_out_acc1: top-1 in percent on the held-out images at its end; None where none were.
         chosen: whether its weights are used.
+        diverged: it has no weights.
     """
 
     name: str
@@ -25,6 +26,7 @@ class TunedRun(TypedDict):
     images: int
     held_out_acc1: float | None
     chosen: bool
+    diverged: NotRequired[bool]
 
 
 class Tuned(TypedDict):

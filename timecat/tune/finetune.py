@@ -40,7 +40,7 @@ def finetune(tuning: Tuning, repetition: int, paths: list[Path], weights: list[s
     """
     directory, probe = tuning.directory(repetition), tuning.probes[0]
     cells = tuning.runs(repetition)
-    found = [runs.train(cell, weights, lambda cell=cell: fine_tuned(tuning, paths, cell)) for cell in cells]
+    found = [runs.train_cell(cell, weights, lambda cell=cell: fine_tuned(tuning, paths, cell)) for cell in cells]
     chosen = choose(found)
     last, trained = cells[found.index(chosen)], [*found]
     if tuning.refits:

@@ -5,14 +5,14 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import lightning as L
 
 from timecat.cluster.stop import Stop
 from timecat.data import checksums
 from timecat.data.datamodule import ImageData
-from timecat.errors import UserError
+from timecat.errors import Diverged, UserError
 from timecat.members.member import Member
 from timecat.members.train import train_to_the_end
 from timecat.members.trainer import TimecatCLI
@@ -20,6 +20,7 @@ from timecat.progress_bar import bar
 from timecat.study.directory import MemberDirectory, write_record
 from timecat.study.recipe import CONTENT
 from timecat.study.tuned import TunedRun
+from timecat.terminal import say
 from timecat.tune.tuning import Run, Tuning
 
 
@@ -67,6 +68,16 @@ class Runs:
         self.tuning, self.stop = tuning, stop
         self.cli = TuneCLI(tuning)
 
+    def train_cell(self, run: Run, weights: list[str], make: Callable[[], Member]) -> TunedRun:
+        """As `train`, of a grid: one that diverges is a setting among others, which `choose` does not take."""
+        try:
+            return self.train(run, weights, make)
+        except Diverged as error:
+            say(f"timecat: {self.tuning.name}: {run.words}: {error}; the other settings go on", error=True)
+            settings = {"lr": run.plan.model.lr, "weight_decay": run.plan.model.weight_decay}
+            told = {"images": run.images, "held_out_acc1": None, "chosen": False, "diverged": True}
+            return cast(TunedRun, {"name": run.plan.name, **settings, **told})
+
     def train(self, run: Run, weights: list[str], make: Callable[[], Member]) -> TunedRun:
         """Train a run to its end, unless it is.
 
@@ -76,6 +87,7 @@ class Runs:
 
         Raises:
             Stopped: it was asked to; its checkpoint is saved.
+            Diverged: its loss or its weights are not finite any more.
             UserError: what is there was trained otherwise.
         """
         plan, directory = run.plan, run.directory
@@ -138,10 +150,14 @@ def choose(runs: list[TunedRun]) -> TunedRun:
     """The run with the best top-1 on held-out images, of equals the last one; it is marked.
 
     Raises:
+        Diverged: every run did.
         UserError: nothing was held out.
     """
-    if any(run["held_out_acc1"] is None for run in runs):
+    left = [run for run in runs if not run.get("diverged")]
+    if not left:
+        raise Diverged("every setting of the grid diverged")
+    if any(run["held_out_acc1"] is None for run in left):
         raise UserError("tune: no image is held out to choose on; set data.holdout of the probe")
-    best = max(enumerate(runs), key=lambda each: (each[1]["held_out_acc1"], each[0]))[1]
+    best = max(enumerate(left), key=lambda each: (each[1]["held_out_acc1"], each[0]))[1]
     best["chosen"] = True
     return best

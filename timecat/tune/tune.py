@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from timecat.cluster.slots import FAILED
 from timecat.cluster.stop import REQUEUED, STOPPED, Stop, Stopped, requeue
 from timecat.data.beton import count_images
-from timecat.errors import UserError
+from timecat.errors import Diverged, UserError
 from timecat.study import progress
 from timecat.study.directory import write_record
 from timecat.study.tuned import Tuned, read_tuned
@@ -82,6 +82,9 @@ def _train(tuning: Tuning, repetitions: list[int], weights: dict[int, list[str]]
         try:
             if not is_finished(tuning, each, weights[each]):
                 write_record(directory.results, _by_method(tuning, each, weights[each], runs))
+        except Diverged as error:
+            say(f"timecat: {directory}: {error}; lower tune.lrs or model.lr, under another tune.name", error=True)
+            return FAILED
         except Stopped as stopped:
             say(f"timecat: {directory} {stopped}; the same command goes on from there", error=True)
             if stop.requeues():

@@ -31,7 +31,7 @@ def two_stage(tuning: Tuning, repetition: int, paths: list[Path], weights: list[
     for member in range(len(paths) if tuning.steps else 0):
         cells = [tuning.fine_tuning(repetition, lr, decay, member) for lr, decay in tuning.tune.grid]
         found = [
-            runs.train(cell, [weights[member]], lambda cell=cell, k=member: fine_tuned(tuning, [paths[k]], cell))
+            runs.train_cell(cell, [weights[member]], lambda cell=cell, k=member: fine_tuned(tuning, [paths[k]], cell))
             for cell in cells
         ]
         best = cells[found.index(choose(found))]
