@@ -25,7 +25,7 @@ from timecat.study.cats import direct_cats, make_cats
 from timecat.study.directory import StudyDirectory
 from timecat.study.plan import Cat, Elsewhere, MemberPlan, SeededCat, Snapshot, has_horizon, places
 
-MAX_PLANNED = 10_000  # trainings of a study
+MAX_PLANNED = 2_000  # trainings of a study: plan and probes ask the disk for each
 NEVER_TO_THE_END = ("fast_dev_run", "barebones")
 SET_BY_THE_STUDY = {"max_steps": -1, "max_epochs": None, "max_time": None, "default_root_dir": None}
 
