@@ -250,7 +250,7 @@ def _optimum(passes: Passes, cat: Concatenation) -> ChosenHead:
         data = Standardised(train, own, rows)
         optimum = minimise(data, labels[rows.to(passes.device)], passes.classes, chosen, None)
         head = data.head(optimum)
-        reading = passes.read(cat, head.logits)
+        reading = _read(passes, cat, head)
         advance(1)
     results = [heads[decay] for decay in passes.probe.probe.weight_decays]
     value = heads[chosen]["curve"][0] or 0.0

@@ -57,9 +57,9 @@ def keep_to_this_machine(trainer: Trainer) -> None:
                 "launch or torchrun, give each machine MASTER_ADDR, MASTER_PORT and NODE_RANK, or set it to 1"
             )
         return
+    stay_on_loopback()
     if in_torchrun() or strategy._start_method != "popen":
         return
-    stay_on_loopback()
     os.environ["MASTER_ADDR"] = LOOPBACK
     listening = None
     if by_us and not environment.creates_processes_externally:
