@@ -2,6 +2,7 @@
 
 import logging
 import warnings
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -105,7 +106,7 @@ class TimecatCLI(LightningCLI):
         keep_to_this_machine(trainer)
         return trainer
 
-    def trainer_of_member(self, *, callbacks: list[Any], plugins: list[Any], **ours: Any) -> Trainer:
+    def trainer_of_member(self, *, callbacks: list[Any], plugins: Sequence[Any] = (), **ours: Any) -> Trainer:
         """A new trainer by the config's section, with these callbacks, plugins and settings besides.
 
         Raises:
