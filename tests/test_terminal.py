@@ -147,6 +147,7 @@ def test_run_redirected(study, tmp_path):
     assert "Traceback" not in text and "\x1b" not in text and "…" not in text
 
 
+@pytest.mark.slow
 def test_run_on_a_terminal_without_cursor(study, tmp_path):
     root = copy(study, tmp_path, "member_0_8", "features", "probe")
     terminal = Terminal(command("run", "--config", "study.yaml"), root, TERM="dumb")

@@ -15,7 +15,7 @@ import pytest
 
 from tests.support.on_cluster import OnCluster, study
 from tests.support.processes import snapshots
-from tests.support.small_study import ONE_CYCLE, SCHEDULE_FREE
+from tests.support.small_study import ONE_CYCLE, SCHEDULE_FREE, begun
 from timecat.study.study import Study
 
 FOUR = {"cat4": {"members": 4, "steps": 600}}
@@ -110,8 +110,7 @@ def test_a_failed_member_costs_only_itself(cluster, tmp_path, digits):
     """Its checkpoint is garbage: the others finish, the probe is cancelled and says why; launched again, it is done."""
     cats = {"cat3": {"members": 3, "steps": 20}}
     on = OnCluster(cluster, study(tmp_path, digits, "s", ONE_CYCLE, cats))
-    broken = on.directory / "member_1_20" / "last.ckpt"
-    broken.parent.mkdir(parents=True)
+    broken = begun(on.config, 1).checkpoint
     broken.write_bytes(b"garbage")
     jobs = on.launch()
     states = {what: on.ended(job) for what, job in jobs.items()}
@@ -200,6 +199,7 @@ class Trouble:
         raise AssertionError(f"{job} has no process")
 
 
+@pytest.mark.slow
 def test_signals_requeues_preemption_and_kills_change_no_bit(whole, cluster, tmp_path, digits):
     config = study(tmp_path, digits, "s", ONE_CYCLE, FOUR, probe=False, checkpoint_minutes=0.01)
     on = OnCluster(cluster, config)
@@ -218,6 +218,7 @@ def test_twenty_kills_change_no_bit(whole, cluster, tmp_path, digits):
     assert snapshots(on.directory) == snapshots(whole.directory)
 
 
+@pytest.mark.slow
 def test_two_nodes_give_the_curve_of_one_process(cluster, tmp_path, digits):
     """DDP over gloo: a step is a batch of 16 on each of two nodes, or two of 16 in one process.
 

@@ -654,6 +654,7 @@ def test_an_epoch_has_whole_steps_only(digits):
     assert len(loader) == 30 and len(list(loader)) == 30
 
 
+@pytest.mark.slow
 def test_compiled_kernels_find_a_place_where_nothing_else_can_be_written(jpegs, tmp_path):
     """As in a container with a foreign user id: neither the package nor the home may be written to."""
     pytest.importorskip("ffcv")

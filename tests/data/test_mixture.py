@@ -181,7 +181,7 @@ def test_a_group_file_that_does_not_fit_is_told_in_a_line(rooms, tmp_path, capsy
         ({"mixture": {}}, "names no component"),
         ({"mixture": {"a": {"weight": 0}}}, "data.mixture.a.weight is 0; it must be a number above 0"),
         ({"mixture": {"a": {"weight": float("inf")}}}, "data.mixture.a.weight is inf"),
-        ({"mixture": {"a/b": {"weight": 1}}}, "component 'a/b'"),
+        ({"mixture": {"a/b": {"weight": 1}}}, "a component of data.mixture is called 'a/b'"),
         ({"mixture": {"a": {"weight": 1}}, "subset": 5}, "data.subset contradicts data.mixture"),
         ({"mixture": {"a": {"weight": 1, "groups": ["attic"]}}}, "has no image of the group 'attic'; it has in, out"),
         ({"mixture": {"a": {"weight": 1}, "b": {"weight": 1, "groups": ["in"]}}}, "a and b have images of"),

@@ -175,7 +175,7 @@ def test_weights_that_were_changed_are_refused(root, monkeypatch, capsys):
     path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
     try:
         assert main(["features", "runs/s:cat1", "photos/test", "out"]) == 2
-        assert "is not the file that done.json beside it tells of" in capsys.readouterr().err
+        assert "is damaged, or another file than done.json beside it tells of" in capsys.readouterr().err
     finally:
         path.write_bytes(whole)
 

@@ -44,6 +44,7 @@ def photos(tmp_path, monkeypatch) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_three_commands_from_a_folder_to_the_report(photos, tmp_path, capsys):
     draw(tmp_path / "far" / "train", "a", 12)
     draw(tmp_path / "far" / "train", "b", 12)
@@ -122,6 +123,7 @@ def test_view_and_resolution_go_by_the_images(tmp_path, side, view, resolution, 
     assert (choice.view, choice.resolution, choice.max_side) == (view, resolution, max_side)
 
 
+@pytest.mark.slow
 def test_hours_are_measured_on_this_machine(photos, capsys):
     """A budget for 0.01 hours takes about that: the speed is of real steps."""
     assert main(["init", str(photos), "--hours", "0.01"]) == 0

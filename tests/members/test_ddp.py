@@ -60,4 +60,4 @@ def test_several_nodes_that_nobody_starts_are_refused_in_a_line(tmp_path, digits
     config = write_study(tmp_path / "s.yaml", {"root": str(digits)}, ONE_CYCLE, {"cat1": {"members": 1, "steps": 4}})
     assert main(["fit", "--config", config, "--member", "0", "--trainer.num_nodes", "2"]) == 2
     said = capsys.readouterr().err
-    assert said.count("\n") == 1 and "trainer.num_nodes 2: nothing started a process on another machine" in said
+    assert said.count("\n") == 1 and "trainer.num_nodes is 2, but this is one machine" in said

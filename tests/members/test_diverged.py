@@ -15,7 +15,7 @@ from timecat.study.study import Study
 
 def test_a_member_that_diverges_is_named_and_the_others_are_trained(tmp_path, digits, capsys):
     """Twice, with the same line: the second time from the last good checkpoint."""
-    cats = {"wild": {"members": 1, "steps": 12, "model": {"lr": 1e6}}, "good": {"members": 1, "steps": 12}}
+    cats = {"wild": {"members": 1, "steps": 12, "model": {"lr": 1e3}}, "good": {"members": 1, "steps": 12}}
     data = {"root": str(digits), "workers": 1}
     config = write_study(tmp_path / "s.yaml", data, ONE_CYCLE, cats, slots=1, checkpoint_minutes=0)
     study = Study.read([config])
@@ -45,7 +45,7 @@ def test_weights_are_looked_at_before_they_are_written(tmp_path, digits, capsys,
     config = write_study(
         tmp_path / "s.yaml",
         {"root": str(digits)},
-        {**ONE_CYCLE, "lr": 1e6},
+        {**ONE_CYCLE, "lr": 1e3},
         {"cat1": {"members": 1, "steps": 12}},
         {"log_every_n_steps": 1000},
         checkpoint_minutes=0,

@@ -117,6 +117,7 @@ def test_tensorboard_holds_each_members_loss_accuracy_and_throughput(tmp_path, d
     assert 0 < events.Scalars("val/acc1")[-1].value <= 1
 
 
+@pytest.mark.slow
 def test_two_slots_and_a_kill_at_any_moment_end_with_the_same_bits(tmp_path, digits):
     """SIGKILL to a `fit` with two slots at seeded moments; what is left goes on, and nobody is left behind."""
     cats = {"cat1": {"members": 1, "steps": 1200}, "cat2": {"members": 2, "steps": 600}}
@@ -159,7 +160,7 @@ RECIPES = {
 }
 
 
-@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize("recipe", ["recalibrate", "sgd", pytest.param("third step", marks=pytest.mark.slow)])
 def test_a_member_is_the_same_however_its_steps_are_shared(tmp_path, digits, rooms, recipe):
     """20 steps of 256 images: as 4 batches of 64, as 2 on each of two ranks, and at once as 4 ghost batches.
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from tests.support.processes import StopAfter, command, snapshots, wait_until
-from tests.support.small_study import ONE_CYCLE, write_study
+from tests.support.small_study import ONE_CYCLE, begun, write_study
 from timecat.cli import main
 from timecat.cluster.stop import Stop
 from timecat.members.checkpoint import Checkpoint
@@ -73,8 +73,7 @@ def test_a_member_that_fails_stops_no_other_and_is_named(tmp_path, digits):
     cats = {"cat3": {"members": 3, "steps": 4}}
     config = write_study(tmp_path / "s.yaml", {"root": str(digits)}, ONE_CYCLE, cats, slots=1)
     runs = tmp_path / "runs" / "s"
-    (runs / "member_0_4").mkdir(parents=True)
-    (runs / "member_0_4" / "last.ckpt").write_bytes(b"garbage")
+    begun(config, 0).checkpoint.write_bytes(b"garbage")
     ended = subprocess.run(command("fit", "--config", config), capture_output=True, text=True, timeout=240)
     assert ended.returncode == 1
     (failure,) = [line for line in ended.stderr.splitlines() if line.startswith("timecat:")]
@@ -100,6 +99,7 @@ def test_a_member_whose_process_dies_stops_no_other(tmp_path, digits):
     assert sorted(path.parent.name for path in runs.glob("*/done.json")) == ["member_0_8", "member_1_8"]
 
 
+@pytest.mark.slow
 def test_members_of_two_devices_are_packed_and_stop_together(tmp_path, digits):
     """DDP by --devices-per-member: each member's two processes train the same one; TERM stops both at one batch."""
     cats = {"long": {"members": 1, "steps": 100_000}, "short": {"members": 2, "steps": 8}}

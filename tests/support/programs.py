@@ -48,7 +48,7 @@ def command_of_timecat(words: tuple[str, ...]) -> list[str] | None:
         case ("sbatch", *rest):
             place = next(k for k, word in enumerate(rest) if not word.startswith("-"))
             _succeeds("bash", "-n", rest[place])
-            stages = re.findall(r"\$timecat (\w+)", (ROOT / rest[place]).read_text())
+            stages = re.findall(r'TIMECAT\[@\]}" (\w+)', (ROOT / rest[place]).read_text())
             return [stages[0], *rest[place + 1 :]]
         case (script, *rest) if script.startswith("launch/"):
             return _succeeds("bash", script, *rest, TIMECAT="echo").split()

@@ -9,7 +9,7 @@ import yaml
 from timecat import files
 from timecat.members.checkpoint import save_snapshot
 from timecat.networks.resnet import Stem, resnet
-from timecat.study.directory import read_record, write_record
+from timecat.study.directory import MemberDirectory, read_record, write_record
 from timecat.study.recipe import recipe
 from timecat.study.study import Study
 
@@ -82,6 +82,14 @@ def finish_members(config: str, stem: Stem = "small") -> None:
             hashes[str(step)] = files.sha256(directory.snapshot(step))
         write_record(directory.recipe, recipe(study, plan))
         write_record(directory.done, {"step": plan.steps, "snapshots": hashes})
+
+
+def begun(config: str, member: int) -> MemberDirectory:
+    """A member's directory, with its recipe, as if its training had begun."""
+    study = Study.read([config])
+    directory = study.directory.member(study.member(member).name)
+    write_record(directory.recipe, recipe(study, study.member(member)))
+    return directory
 
 
 def rewrite(path: Path, **keys: Any) -> None:

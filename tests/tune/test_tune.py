@@ -9,7 +9,7 @@ import torch
 import yaml
 
 from tests.support.processes import StopAfter
-from tests.support.small_study import ONE_CYCLE, write_probe, write_study
+from tests.support.small_study import ONE_CYCLE, rewrite, write_probe, write_study
 from timecat import files
 from timecat.cli import main
 from timecat.cluster.stop import Stop
@@ -194,7 +194,7 @@ def test_the_report_shows_what_was_tuned_beside_the_cats(study, capsys):
     assert "| tuned | finetune | cat2 | digits |" in (study.parent / "runs/s/report.md").read_text()
     snapshot = study.parent / "runs/s/member_1_8/done.json"
     before = snapshot.read_text()
-    snapshot.write_text(before.replace('"8": "', '"8": "0'))  # other members than those that were tuned
+    rewrite(snapshot, snapshots={"8": "0" * 64})  # other members than those that were tuned
     assert main(["report", str(study)]) == 0
     snapshot.write_text(before)
     found = json.loads((study.parent / "runs/s/report.json").read_text()).get("tuned", {})
@@ -250,17 +250,22 @@ def test_a_study_that_is_not_trained_and_another_recipe_are_refused(study, capsy
 
 
 def test_a_setting_that_diverges_is_not_chosen(study, capsys):
-    given = {"method": "finetune", "probe": "digits", "images": 400}
-    config = write(study, "wild", **given, lrs=[1e6, 0.05], refit=False)
+    given = {
+        "method": "finetune",
+        "probe": "digits",
+        "images": 800,
+        "weight_decays": [1e3],
+    }  # which, times lr 1,000, is no shrinking
+    config = write(study, "wild", **given, lrs=[1e3, 1e-5], refit=False)
     assert main(["tune", "--config", str(config), "--repetition", "0"]) == 0
     said = capsys.readouterr().err
     assert "diverged: the loss is" in said and "the other settings go on" in said
     runs = tuned(study, "wild")["runs"]
     assert [(run["lr"], run["chosen"], run.get("diverged", False)) for run in runs] == [
-        (1e6, False, True),
-        (0.05, True, False),
+        (1e3, False, True),
+        (1e-5, True, False),
     ]
-    config = write(study, "wilder", **given, lrs=[1e6], refit=False)
+    config = write(study, "wilder", **given, lrs=[1e3], refit=False)
     assert main(["tune", "--config", str(config), "--repetition", "0"]) == 1
     last = capsys.readouterr().err.splitlines()[-1]
     assert "every setting of the grid diverged; lower tune.lrs" in last and "wilder" in last

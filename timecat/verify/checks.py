@@ -112,10 +112,13 @@ def _recipes(study: Study) -> Iterator[Check]:
 
 
 def _snapshots(directory: StudyDirectory) -> Iterator[Check]:
-    """Of all members, of tuned networks too; those of a run that nobody has finished have no hash yet."""
+    """Of all members, and what was kept of tuned networks; those of a run that nobody has finished have no hash yet."""
     for path in sorted(directory.path.rglob(MemberDirectory(Path()).done.name)):
         member = MemberDirectory(path.parent)
+        is_tuned = not path.parent.parent.samefile(directory.path)
         for step in (_known(path) or {}).get("snapshots", {}):
+            if is_tuned and not member.snapshot(int(step)).exists():  # of a setting that was not chosen
+                continue
             yield Check("snapshot", member.snapshot(int(step)), partial(member.verify, int(step)))
 
 
