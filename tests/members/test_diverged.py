@@ -36,7 +36,9 @@ def test_a_member_that_diverges_is_named_and_the_others_are_trained(tmp_path, di
     assert again == [f"timecat: {told}", lines[1]]
     assert main(["status", "--config", config]) == 0
     out = capsys.readouterr().out
-    assert lines[1] in out and json.loads(wild.progress.read_text())["diverged"] in out
+    assert (
+        "next: lower model.lr" in out and lines[1] in out and json.loads(wild.progress.read_text())["diverged"] in out
+    )
 
 
 def test_weights_are_looked_at_before_they_are_written(tmp_path, digits, capsys, monkeypatch):

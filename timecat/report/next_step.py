@@ -21,8 +21,11 @@ def say_next_step(study: Study, arguments: Sequence[str], protocol: Protocol = "
 
 def next_step(study: Study, arguments: str, protocol: Protocol) -> str:
     """The command that goes on from what lies on disk."""
-    if any(member_state(study, plan).state == "damaged" for plan in study.members):
+    states = {member_state(study, plan).state for plan in study.members}
+    if "damaged" in states:
         return f"timecat verify {arguments}"
+    if "diverged" in states:
+        return f"lower model.lr, choose another study.name, then timecat run {arguments}"
     if not all(is_finished(study, plan) for plan in study.members):
         return f"timecat run {arguments}"
     if not study.probes:
