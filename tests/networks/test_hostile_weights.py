@@ -15,7 +15,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.support.damaged_weights import in_time, weights
+from tests.support.damaged_weights import weights
+from tests.support.hostile import SECONDS, limited
 from timecat.errors import UserError
 from timecat.networks.weights import read_state, read_weights
 
@@ -129,7 +130,7 @@ def test_a_file_of_something_else_is_named(tmp_path, what, suffix):
     make, words = FILES[what]
     path = tmp_path / f"w{suffix}"
     make(path)
-    with pytest.raises(UserError) as error, in_time(what):
+    with pytest.raises(UserError) as error, limited(SECONDS):
         read_state(path)
     assert words in str(error.value) and "\n" not in str(error.value) and str(path) in str(error.value)
     assert not (tmp_path / "mark").exists()

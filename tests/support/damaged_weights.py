@@ -1,21 +1,19 @@
 """Files of weights that something damaged: what reads them gives finite weights or one line."""
 
 import random
-import signal
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import safetensors.torch
 import torch
 from torch import Tensor
 
+from tests.support.hostile import SECONDS, limited
 from timecat.errors import UserError
 from timecat.members.checkpoint import save_snapshot
 from timecat.networks.resnet import resnet
 from timecat.networks.weights import read_weights
 
-SECONDS = 20  # that a file may take
 END = 6000  # bytes at either end, where the structure of a file is
 
 
@@ -62,20 +60,6 @@ def mutated(content: bytes, rng: random.Random) -> bytes:
     return bytes(damaged)
 
 
-@contextmanager
-def in_time(what: str) -> Iterator[None]:
-    def late(*_) -> None:
-        raise AssertionError(f"{what}: takes longer than {SECONDS} s")
-
-    before = signal.signal(signal.SIGALRM, late)
-    signal.alarm(SECONDS)
-    try:
-        yield
-    finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, before)
-
-
 def try_damaged(directory: Path, format_: str, seeds: range) -> dict[str, int]:
     """Read files that are damaged by these seeds; how many were refused, and how many read.
 
@@ -89,7 +73,7 @@ def try_damaged(directory: Path, format_: str, seeds: range) -> dict[str, int]:
     whole, counts = path.read_bytes(), {"refused": 0, "read": 0}
     for seed in seeds:
         path.write_bytes(mutated(whole, random.Random(f"{format_} {seed}")))
-        with in_time(f"{format_} {seed}"):
+        with limited(SECONDS):
             try:
                 found = read_weights(path)
             except UserError as error:

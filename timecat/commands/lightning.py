@@ -34,7 +34,7 @@ def on_one_network(command: str, configs: list[str], overrides: dict[str, Any], 
             model, data = probe.model, probe.data
         else:
             model, data = check_member(config)
-        if command == "fit" and not asks:
+        if not asks:
             check_machines(parse_trainer(config.get("trainer")))
         if not model.num_classes and not asks:
             overrides["model.num_classes"] = num_classes(data)

@@ -5,10 +5,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from timecat.errors import UserError, one_line
+from timecat.errors import UserError
+from timecat.networks.finite import first_not_finite
+from timecat.networks.weights_file import check_tensor, read_file
 
 OF_LIGHTNING = ("best", "last", "hpc")  # what it finds itself
 NEEDED = {"optimizer_states": list, "lr_schedulers": list, "loops": Mapping, "epoch": int, "global_step": int}
@@ -32,28 +33,21 @@ def check_checkpoint(given: Any, trains: bool) -> None:
         why = "is not a file" if path.exists() else "no such file"
         raise UserError(f"--ckpt_path {given}: {why}; {NO_CHECKPOINT}")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # whatever torch and zipfile make of a foreign file
-        raise UserError(f"--ckpt_path {given}: cannot be read ({one_line(str(error), 150)}); {NO_CHECKPOINT}") from None
+        content = read_file(path)
+    except UserError as error:
+        raise UserError(f"--ckpt_path {error}; {NO_CHECKPOINT}") from None
     state = content.get("state_dict") if isinstance(content, Mapping) else None
     if not isinstance(state, Mapping) or not state:
         raise UserError(f"--ckpt_path {given}: has no state_dict; {NO_CHECKPOINT}")
     for key, value in state.items():
-        if (why := _wrong(value)) is not None:
-            raise UserError(f"--ckpt_path {given}: {key} {why}; {NO_CHECKPOINT}")
+        if not isinstance(value, Tensor):
+            raise UserError(f"--ckpt_path {given}: {key} is no tensor; {NO_CHECKPOINT}")
+        check_tensor(f"--ckpt_path {given}", str(key), value)
+    if (name := first_not_finite(state.items())) is not None:
+        raise UserError(f"--ckpt_path {given}: {name} is not finite; {NO_CHECKPOINT}")
     for key, kind in NEEDED.items() if trains else ():
         if not isinstance(content.get(key), kind) or (key == "optimizer_states" and not content[key]):
             raise UserError(f"--ckpt_path {given}: has no {key} that a training can go on from; {NO_CHECKPOINT}")
-
-
-def _wrong(value: Any) -> str | None:
-    if not isinstance(value, Tensor):
-        return "is no tensor"
-    if value.is_meta:
-        return "has no values (it is on torch's meta device)"
-    if value.layout != torch.strided or value.is_quantized or value.is_complex():
-        return f"is {str(value.dtype).removeprefix('torch.')}, {str(value.layout).removeprefix('torch.')}"
-    return None if not value.is_floating_point() or bool(value.isfinite().all()) else "is not finite"
 
 
 def came_from_loading(error: BaseException) -> bool:

@@ -41,28 +41,19 @@ def keep_to_this_machine(trainer: Trainer) -> None:
     before the other processes are told of it, so that it is free, whatever $MASTER_PORT says. They die with this one.
 
     Torchrun's processes meet at its own store, which it opens as it likes.
-
-    Raises:
-        UserError: several nodes, and nothing that starts processes on the others.
     """
     strategy = trainer.strategy
     if not isinstance(strategy, DDPStrategy) or trainer.world_size == 1:
         return
     environment = strategy.cluster_environment
-    by_us = isinstance(environment, LightningEnvironment)
     if trainer.num_nodes > 1:
-        if by_us and not {"NODE_RANK", "GROUP_RANK"} & os.environ.keys():
-            raise UserError(
-                f"trainer.num_nodes {trainer.num_nodes}: nothing started a process on another machine; use timecat "
-                "launch or torchrun, give each machine MASTER_ADDR, MASTER_PORT and NODE_RANK, or set it to 1"
-            )
         return
     stay_on_loopback()
     if in_torchrun() or strategy._start_method != "popen":
         return
     os.environ["MASTER_ADDR"] = LOOPBACK
     listening = None
-    if by_us and not environment.creates_processes_externally:
+    if isinstance(environment, LightningEnvironment) and not environment.creates_processes_externally:
         listening = _listen(0)
         environment._main_port = listening.getsockname()[1]
         os.environ[PARENT] = str(os.getpid())

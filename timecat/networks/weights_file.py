@@ -75,11 +75,11 @@ def check_tensor(path: str, key: str, value: Tensor) -> None:
     if value.layout != torch.strided or value.is_nested:
         kind = "is sparse or nested"
     elif value.device.type != "cpu":
-        kind = f"has no numbers (device {value.device.type})"
+        kind = f"has no values (device {value.device.type} has no numbers)"
     elif value.is_quantized:
         kind = "is quantised"
     elif value.is_complex():
-        kind = "is complex"
+        kind = f"is complex ({value.dtype})"
     elif value.is_floating_point() and value.dtype not in FLOATS:
         kind = f"is of {value.dtype}"
     elif value.numel() * value.element_size() > value.untyped_storage().nbytes():

@@ -143,12 +143,13 @@ def check_machines(trainer: TrainerConfig) -> None:
     """Refuse to wait for machines that nobody starts, which Lightning does for ever.
 
     Raises:
-        UserError: several machines, and neither srun, torchrun nor MASTER_ADDR tells which they are.
+        UserError: several machines, and neither srun, torchrun nor NODE_RANK tells which of them this is.
     """
-    if trainer.num_nodes > 1 and not (in_slurm_step() or in_torchrun() or "MASTER_ADDR" in os.environ):
+    told = in_slurm_step() or in_torchrun() or {"NODE_RANK", "GROUP_RANK"} & os.environ.keys()
+    if trainer.num_nodes > 1 and not told:
         raise UserError(
             f"trainer.num_nodes is {trainer.num_nodes}, but this is one machine: set it to 1, or start the training on "
-            "all of them by timecat launch, srun or torchrun"
+            "all of them by timecat launch, srun or torchrun, or give each MASTER_ADDR, MASTER_PORT and NODE_RANK"
         )
 
 

@@ -15,7 +15,7 @@ from timecat.report.estimate import holm, intervals, p_values, shown, unit_of
 from timecat.report.extra_tests import add_extra_tests
 from timecat.report.few_shot import summarise_few_shot
 from timecat.report.knn import summarise_knn
-from timecat.study.arrays import check_predictions, read_npz
+from timecat.study.arrays import check_predictions, is_as_often_right, read_npz
 from timecat.study.cat_costs import costs_of_cats
 from timecat.study.directory import Protocol
 from timecat.study.reported import Accuracy, DataSummary, Gap, Gaps, Report, Unit
@@ -203,7 +203,7 @@ def read_predictions(
     check_predictions(path, arrays, [name for of_cat in by_cat.values() for name in of_cat], HEADS_AGAIN)
     for of_cat in by_cat.values():
         for name, result in of_cat.items():
-            if not abs(100 * (arrays[name] == arrays["labels"]).mean() - result["acc1"]) <= 1e-6:
+            if not is_as_often_right(arrays, name, result["acc1"]):
                 raise wrong
             if (logits := study.directory.probe(probe.name).logits(name, protocol)).exists():
                 read_logits(logits, arrays[name], rows=CHECKED)

@@ -41,3 +41,8 @@ def check_predictions(path: Path, arrays: dict[str, np.ndarray], names: list[str
     groups = arrays.get("groups")
     if groups is not None and (groups.shape != labels.shape or groups.dtype.kind not in "iu"):
         raise damaged(path, "its groups are not those of its labels", mend)
+
+
+def is_as_often_right(arrays: dict[str, np.ndarray], name: str, acc1: float) -> bool:
+    """Whether predictions have this top-1 in percent."""
+    return abs(100 * (arrays[name] == arrays["labels"]).mean() - acc1) <= 1e-6

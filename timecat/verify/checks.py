@@ -13,7 +13,7 @@ from timecat.data import checksums
 from timecat.data.beton import read_beton
 from timecat.errors import UserError
 from timecat.extraction.file import check_shards
-from timecat.study.arrays import check_predictions, read_npz
+from timecat.study.arrays import check_predictions, is_as_often_right, read_npz
 from timecat.study.directory import MemberDirectory, ProbeDirectory, Protocol, StudyDirectory, read_record
 from timecat.study.recipe import CONTENT, check_recipe
 from timecat.study.study import Study
@@ -183,7 +183,7 @@ def _tell_the_same(path: Path, results: dict[str, dict]) -> None:
         raise UserError(f"{path}: is gone; {mend}")
     check_predictions(path, arrays, list(results), mend)
     for name, result in results.items():
-        if abs(100 * (arrays[name] == arrays["labels"]).mean() - result["acc1"]) > 1e-6:
+        if not is_as_often_right(arrays, name, result["acc1"]):
             raise UserError(f"{path}: is not of the results beside it; {mend}")
 
 
