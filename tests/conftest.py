@@ -5,8 +5,6 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: small tests lose time to its threads
 
 import signal
-import sys
-import weakref
 from pathlib import Path
 
 import hypothesis
@@ -26,21 +24,6 @@ def pytest_configure() -> None:
     hypothesis.settings.load_profile("same")
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
-def pytest_unconfigure() -> None:
-    """Say nothing of numba's finalizers at the very end.
-
-    ffcv.Loader, which some tests read with, makes numba change a type that its compiled code is kept by, so that numba
-    does not find this code when it lets go of it.
-    """
-    following = sys.unraisablehook
-
-    def hook(raised) -> None:
-        if not (isinstance(raised.object, weakref.finalize) and isinstance(raised.exc_value, KeyError)):
-            following(raised)
-
-    sys.unraisablehook = hook
 
 
 @pytest.fixture(scope="session")

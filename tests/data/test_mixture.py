@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from tests.support.small_study import ONE_CYCLE, write_study
+from tests.support.stock_loader import read_by_ffcv
 from timecat.cli import main
 from timecat.config.data import DataConfig
 from timecat.data.beton import read_beton
@@ -133,14 +134,10 @@ def test_a_members_validation_is_told_by_component(rooms, digits):
 def test_ffcvs_own_loader_reads_the_groups(rooms):
     pytest.importorskip("ffcv")
     from ffcv.fields.decoders import IntDecoder, SimpleRGBImageDecoder
-    from ffcv.loader import Loader, OrderOption
 
     pipelines = {"image": [SimpleRGBImageDecoder()], "label": [IntDecoder()], "group": [IntDecoder()]}
-    loader = Loader(
-        str(rooms / "train.beton"), 16, 1, order=OrderOption.SEQUENTIAL, pipelines=pipelines, drop_last=False
-    )
-    batches = [(labels.copy(), groups.copy()) for _, labels, groups in loader]
-    labels, groups = (np.concatenate([batch[k] for batch in batches]).ravel() for k in (0, 1))
+    ((_, labels, groups),) = read_by_ffcv(rooms / "train.beton", 60, pipelines=pipelines)
+    labels, groups = labels.ravel(), groups.ravel()
     beton = read_beton(rooms / "train.beton")
     assert beton.groups is not None and beton.group_names == ("in", "out")
     assert (labels == beton.labels).all() and (groups == beton.groups).all()

@@ -18,6 +18,7 @@ from PIL import Image
 
 import timecat.data.write.partial as partial_module
 import timecat.data.write.write as write_module
+from tests.support.stock_loader import read_by_ffcv
 from timecat.data.beton import JPEG, RAW, count_images, read_beton
 from timecat.data.sources.open_source import open_source
 from timecat.data.write.beton_writer import BetonWriter
@@ -28,9 +29,6 @@ from timecat.errors import UserError
 
 W, H = 120, 80
 ALPHA = Image.linear_gradient("L").resize((W, H))
-pytestmark = pytest.mark.filterwarnings(  # numba's own, as the stock Loader's compiled code is thrown away
-    "ignore:Exception ignored in. <finalize object:pytest.PytestUnraisableExceptionWarning"
-)
 METADATA = 24 + 2 * 1041  # where the samples' metadata starts
 
 
@@ -154,8 +152,6 @@ def test_stock_writer_is_read(tmp_path):
 
 def test_stock_loader_reads_every_kind(folder, tmp_path):
     pytest.importorskip("ffcv")
-    from ffcv.loader import Loader, OrderOption
-
     for storage, kept in (("auto", 1), ("raw", 0)):
         (path,) = write(str(folder), tmp_path / storage, max_side=W, storage=storage, progress=False)
         record = json.loads(path.with_suffix(".json").read_text())
@@ -167,8 +163,7 @@ def test_stock_loader_reads_every_kind(folder, tmp_path):
         assert beton.labels.tolist() == [0] * 4 + [1] * 4
         assert (beton.modes == (RAW if storage == "raw" else JPEG)).all()
         for os_cache in (True, False):
-            loader = Loader(str(path), batch_size=8, num_workers=1, os_cache=os_cache, order=OrderOption.SEQUENTIAL)
-            ((images, labels),) = list(loader)
+            ((images, labels),) = read_by_ffcv(path, 8, os_cache=os_cache)
             assert labels.flatten().tolist() == [0] * 4 + [1] * 4
             for index in range(8):
                 assert_close(images[index].numpy(), index)
@@ -177,8 +172,6 @@ def test_stock_loader_reads_every_kind(folder, tmp_path):
 def test_stock_loader_reads_grown_pages(tmp_path):
     """Images larger than the first page size: the pages grow, and no image crosses a boundary of the larger ones."""
     pytest.importorskip("ffcv")
-    from ffcv.loader import Loader, OrderOption
-
     arrays = np.random.default_rng(0).integers(0, 256, (4, 1500, 2000, 3), dtype=np.uint8)  # 9 MB each
     arrays[0] = 77
     stream = BytesIO()
@@ -193,8 +186,7 @@ def test_stock_loader_reads_grown_pages(tmp_path):
     beton = read_beton(path)
     assert (beton.offsets >> 24 == (beton.offsets + beton.sizes - 1) >> 24).all()
     for os_cache in (False, True):
-        loader = Loader(str(path), batch_size=4, num_workers=1, os_cache=os_cache, order=OrderOption.SEQUENTIAL)
-        ((images, labels),) = list(loader)
+        ((images, labels),) = read_by_ffcv(path, 4, os_cache=os_cache)
         assert labels.flatten().tolist() == [0, 1, 2, 3]
         assert (np.abs(images.numpy().astype(int) - arrays).max(axis=(1, 2, 3)) <= [1, 0, 0, 0]).all()
 
@@ -848,8 +840,6 @@ def test_size_is_told_before(long_split, tmp_path, capsys, monkeypatch):
 
 def test_mixed_storage(tmp_path):
     pytest.importorskip("ffcv")
-    from ffcv.loader import Loader, OrderOption
-
     source = tmp_path / "in"
     for k in range(4):
         (source / str(k)).mkdir(parents=True)
@@ -863,8 +853,7 @@ def test_mixed_storage(tmp_path):
         for k in range(4):  # six standard deviations of 150 draws
             assert abs((beton.modes[beton.labels == k] == JPEG).mean() - share) < 0.22
         assert json.loads(path.with_suffix(".json").read_text())["jpeg_share"] == share
-        loader = Loader(str(path), batch_size=600, num_workers=1, order=OrderOption.SEQUENTIAL)
-        ((images, _),) = list(loader)
+        ((images, _),) = read_by_ffcv(path, 600)
         for i in range(600):
             truth = np.asarray(picture(10 * (i // 150) + i % 10, 40, 30)).astype(int)
             error = np.abs(images[i].numpy() - truth).max()
