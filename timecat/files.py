@@ -1,9 +1,11 @@
 """Files that are there whole or not at all."""
 
+import errno
 import hashlib
 import json
 import os
 import platform
+import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -45,6 +47,30 @@ def write_json(path: Path, content: Any) -> None:
 def as_json(content: Any) -> Any:
     """The content as it would be read back: lists for tuples, words for keys."""
     return json.loads(json.dumps(content))
+
+
+class NotRegular(OSError):
+    """A directory, a pipe or a device where a file must be."""
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """A file to read from, opened without waiting for who writes into a pipe.
+
+    Raises:
+        NotRegular: it is no regular file.
+        OSError: it cannot be read.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise NotRegular(errno.EINVAL, "not a regular file")
+    return os.fdopen(descriptor, "rb")
+
+
+def read_regular(path: Path, length: int = -1) -> bytes:
+    """A file's bytes, or so many from its start; as `open_regular`."""
+    with open_regular(path) as file:
+        return file.read(length)
 
 
 def load_json(path: Path) -> Any:

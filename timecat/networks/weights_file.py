@@ -4,10 +4,8 @@ What torch.save writes since version 1.6 is a zip, whose entries have checksums;
 have none. What came from a training of ours has its hash in done.json besides.
 """
 
-import os
 import pickle
 import re
-import stat
 import warnings
 import zipfile
 from collections.abc import Mapping
@@ -18,6 +16,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from timecat import files
 from timecat.errors import UserError
 from timecat.networks.finite import first_not_finite
 
@@ -36,8 +35,9 @@ def read_file(path: str | Path) -> Any:
     """
     path = Path(path)
     try:
-        with _opened(path) as file:
-            head = file.read(9)
+        head = files.read_regular(path, 9)
+    except files.NotRegular:
+        raise UserError(f"{path}: is no file; name a file of weights, such as snapshot_<step>.pt") from None
     except FileNotFoundError:
         raise UserError(f"{path}: no such snapshot; train it with `timecat fit`, or mend model.snapshots") from None
     except OSError as error:
@@ -50,7 +50,7 @@ def read_file(path: str | Path) -> Any:
         elif path.suffix == ".safetensors" or _is_safetensors(head, path.stat().st_size):
             return safetensors.torch.load_file(path)
         # of a path torch.load believes the name; it warns of what is refused all the same
-        with _opened(path) as file, warnings.catch_warnings(action="ignore"):
+        with files.open_regular(path) as file, warnings.catch_warnings(action="ignore"):
             return torch.load(file, map_location="cpu", weights_only=True)
     except UserError:
         raise
@@ -106,17 +106,6 @@ def check_numbers(path: str, state: Mapping[str, Tensor]) -> None:
     for key, value in state.items():
         if key.endswith("running_var") and value.numel() and float(value.float().min()) < 0:
             raise UserError(f"{path}: {key} holds a variance below 0; put the file back from where it came")
-
-
-def _opened(path: Path):
-    """The file, opened without waiting for a writer.
-
-    Raises:
-        UserError: it is a directory, a pipe or a device.
-    """
-    if not stat.S_ISREG(path.stat().st_mode):
-        raise UserError(f"{path}: is no file; name a file of weights, such as snapshot_<step>.pt")
-    return os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb")
 
 
 def _is_safetensors(head: bytes, size: int) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from timecat.data.sources.images import Split
-from timecat.data.write.encode import read_regular
+from timecat.files import read_regular
 from timecat.process import cores
 from timecat.progress_bar import bar
 

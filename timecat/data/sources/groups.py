@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
+from timecat import files
 from timecat.data.sources.folders import SPLITS
 from timecat.data.sources.images import Split, grouped
 from timecat.data.sources.inat2018 import INAT2018
-from timecat.data.write.encode import read_regular
 from timecat.errors import UserError
 
 FOLDER = "folder:"
@@ -77,7 +77,7 @@ def _of_file(path: Path, option: str) -> dict[str, str]:
     """Group by file name."""
     remedy = 'give lines FILE,GROUP, or JSON {"FILE": "GROUP"}'
     try:
-        text = read_regular(path).decode()
+        text = files.read_regular(path).decode()
         if path.suffix.lower() == ".json":
             content = json.loads(text)
             if not isinstance(content, dict):

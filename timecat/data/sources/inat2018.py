@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from timecat.data.sources.images import Split, of_files, require
-from timecat.data.write.encode import read_regular
 from timecat.errors import UserError
+from timecat.files import read_regular
 
 INAT2018 = "inat2018:"
 _CLASSES = 8142

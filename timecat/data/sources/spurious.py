@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
+from timecat import files
 from timecat.data.sources.images import Split, grouped, of_arrays, of_files, require
-from timecat.data.write.encode import read_regular
 from timecat.errors import UserError
 
 WATERBIRDS, CELEBA = "waterbirds:", "celeba:"
@@ -96,7 +96,7 @@ def read_celeba(root: Path, wanted: Sequence[str] | None) -> list[Split]:
 def _table(path: Path, header: Sequence[str] | None = None) -> list[dict[str, str]]:
     """The lines of a table, by column: with commas and a first line of names, or with blanks as CelebA publishes it."""
     try:
-        lines = read_regular(path).decode(errors="replace").splitlines()
+        lines = files.read_regular(path).decode(errors="replace").splitlines()
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); fetch the data set's own") from None
     if path.suffix == ".csv":

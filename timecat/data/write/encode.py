@@ -1,9 +1,6 @@
 """One image as `timecat write` stores it: its own bytes where it is a JPEG that needs no change, else upright RGB."""
 
-import errno
 import hashlib
-import os
-import stat
 from dataclasses import dataclass
 from enum import IntFlag
 from io import BytesIO
@@ -16,6 +13,7 @@ from PIL import Image, UnidentifiedImageError
 from timecat.data.beton import JPEG, MAX_PAGE_SIZE, MAX_SIDE, RAW
 from timecat.data.kernel import decoded
 from timecat.data.rgb import WHITE, is_constant, is_transparent, turn_of, upright_rgb
+from timecat.files import read_regular
 
 MAX_JPEG_SIDE = 65500  # libjpeg's
 RAW_SIDE = 64  # pixels: storage "auto" keeps images up to this side raw
@@ -141,18 +139,6 @@ def _store(image: Image.Image, settings: Settings, index: int) -> Encoded:
     stream = BytesIO()
     image.save(stream, "JPEG", quality=settings.quality)
     return Encoded(JPEG, image.height, image.width, stream.getvalue(), flags)
-
-
-def read_regular(path: Path, length: int = -1) -> bytes:
-    """A file's bytes, or so many from its start.
-
-    Raises:
-        OSError: it cannot be read, or is no regular file, such as a pipe, which might never end.
-    """
-    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:  # a pipe opens at once
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise OSError(errno.EINVAL, "not a regular file")
-        return file.read(length)
 
 
 def _turbojpeg_is_content(source: bytes, width: int, height: int) -> bool:

@@ -25,7 +25,7 @@ from timecat.data.sources.images import Split, shown
 from timecat.data.sources.inat2018 import INAT2018
 from timecat.data.sources.open_source import directory_of, open_source
 from timecat.data.write.broken import Broken, mend, say_broken
-from timecat.data.write.encode import Encoded, Settings, TooLarge, encode, read_regular
+from timecat.data.write.encode import Encoded, Settings, TooLarge, encode
 from timecat.data.write.partial import Partial, clear
 from timecat.data.write.record import record_of, say_odd
 from timecat.errors import UserError
@@ -154,7 +154,7 @@ def _is_current(path: Path, origin: dict, skip_broken: bool) -> bool:
     remedy = "remove it or choose another OUT"
     beside = path.with_suffix(".json")
     try:
-        record = dict(json.loads(read_regular(beside)))
+        record = dict(json.loads(files.read_regular(beside)))
         record.setdefault("background", origin["background"])  # of before there was one: alpha was dropped
         differing = [key for key, value in origin.items() if record[key] != value]
         size, skipped = record["bytes"], len(record["skipped"])
