@@ -6,18 +6,13 @@ import socket
 import subprocess
 from pathlib import Path
 
-from tests.support.processes import command, wait_until
+from tests.support.processes import children, command, wait_for, wait_until
 from tests.support.small_study import ONE_CYCLE, write_study
 from timecat.cli import main
 from timecat.study.progress import is_locked
 
 LOOPBACK = ("0100007F", "0" * 16 + "FFFF00000100007F", "0" * 24 + "01000000")  # as /proc/net writes them
 LISTENS = "0A"
-
-
-def children(process: int) -> list[int]:
-    found = subprocess.run(["pgrep", "-P", str(process)], capture_output=True, text=True).stdout
-    return [int(each) for each in found.split()]
 
 
 def listening(process: int) -> list[str]:
@@ -36,14 +31,14 @@ def test_processes_of_one_machine_listen_on_loopback_and_die_with_the_first(tmp_
     fit = [*command("fit", "--config", config), "--member=0", "--trainer.devices=2", "--trainer.strategy=ddp"]
     ours = ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "GLOO_SOCKET_IFNAME")
     environment = {key: value for key, value in os.environ.items() if key not in ours}
+    environment["PYTHONFAULTHANDLER"] = "1"
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         environment["MASTER_PORT"] = str(taken.getsockname()[1])
         first = subprocess.Popen(fit, env=environment, stderr=subprocess.PIPE, text=True)
         try:
-            wait_until(lambda: first.poll() is not None or (directory / "progress.json").exists(), 120)
-            assert first.poll() is None, first.communicate()[1]
+            wait_for(first, (directory / "progress.json").exists)
             (second,) = children(first.pid)
             found = listening(first.pid) + listening(second)
         finally:

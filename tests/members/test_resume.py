@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.support.processes import StopAfter, command, snapshots, wait_until
+from tests.support.processes import StopAfter, children, command, snapshots, wait_for
 from tests.support.small_study import ONE_CYCLE, begun, write_study
 from timecat.cli import main
 from timecat.cluster.stop import Stop
@@ -89,9 +89,9 @@ def test_a_member_whose_process_dies_stops_no_other(tmp_path, digits):
     )
     runs = tmp_path / "runs" / "s"
     fit = subprocess.Popen(command("fit", "--config", config), stderr=subprocess.PIPE, text=True)
-    wait_until((runs / "member_0_100000" / "progress.json").exists, 120)
-    (child,) = subprocess.run(["pgrep", "-P", str(fit.pid)], capture_output=True, text=True).stdout.split()
-    os.kill(int(child), signal.SIGKILL)
+    wait_for(fit, (runs / "member_0_100000" / "progress.json").exists)
+    (child,) = children(fit.pid)
+    os.kill(child, signal.SIGKILL)
     _, stderr = fit.communicate(timeout=240)
     assert fit.returncode == 1
     assert "member 0 (member_0_100000) failed: its process was ended by SIGKILL: memory ran out" in stderr
@@ -108,7 +108,7 @@ def test_members_of_two_devices_are_packed_and_stop_together(tmp_path, digits):
     runs = tmp_path / "runs" / "s"
     fit = [*command("fit", "--config", config), "--devices-per-member", "2", "--trainer.strategy", "ddp"]
     first = subprocess.Popen(fit, stderr=subprocess.PIPE, text=True)
-    wait_until((runs / "member_0" / "snapshot_8.pt").exists, 120)
+    wait_for(first, (runs / "member_0" / "snapshot_8.pt").exists)
     first.send_signal(signal.SIGTERM)
     _, stderr = first.communicate(timeout=120)
     assert first.returncode == 130, stderr

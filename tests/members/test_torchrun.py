@@ -5,14 +5,18 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 
 import pytest
 import torch
 
-from tests.support.processes import wait_until
+from tests.support.processes import wait_for
 from tests.support.small_study import ONE_CYCLE, write_study
 from timecat.cli import main
+from timecat.cluster.stop import Stop
+from timecat.errors import UserError
 from timecat.study.progress import is_locked
+from timecat.study.study import Study
 
 OF_TORCHRUN = {"TORCHELASTIC_RUN_ID": "x", "LOCAL_WORLD_SIZE": "2", "WORLD_SIZE": "4"}
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
@@ -24,9 +28,10 @@ def test_two_processes_train_a_member_stop_and_go_on(tmp_path, digits):
     config = write_study(tmp_path / "s.yaml", {"root": str(digits), "workers": 1}, model, cats)
     directory = tmp_path / "runs" / "s" / "member_1"
     fit = [*TORCHRUN, "-m", "timecat", "fit", "--config", config, "--member", "1", "--trainer.strategy", "ddp"]
-    first = subprocess.Popen(fit, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    environment = {**os.environ, "PYTHONFAULTHANDLER": "1"}
+    first = subprocess.Popen(fit, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
-        wait_until((directory / "progress.json").exists, 120)
+        wait_for(first, (directory / "progress.json").exists)
         assert is_locked(directory / "lock")
     finally:
         first.send_signal(signal.SIGTERM)
@@ -44,6 +49,21 @@ def test_two_processes_train_a_member_stop_and_go_on(tmp_path, digits):
     assert second.returncode == 0, second.stderr
     assert json.loads((directory / "done.json").read_text())["step"] == step + 8
     assert (directory / f"snapshot_{step + 8}.pt").exists()
+
+
+def test_the_second_process_writes_nothing_that_the_first_could_sweep(tmp_path, digits, monkeypatch):
+    """The first one removes what is half written when it starts; the second one was once writing just then."""
+    from timecat.members import train
+    from timecat.members.trainer import StudyCLI
+
+    config = write_study(tmp_path / "s.yaml", {"root": str(digits)}, ONE_CYCLE, {"cat1": {"members": 1, "steps": 4}})
+    monkeypatch.setattr(train, "train_to_the_end", lambda *_, **__: None)
+    study = Study.read([config])
+    for rank in ("1", "0"):
+        monkeypatch.setenv("RANK", rank)
+        with suppress(UserError):  # of the first, as nothing was trained
+            train.train_member(study, study.member(0), StudyCLI(study), Stop())
+        assert study.directory.member("member_0_4").recipe.exists() == (rank == "0")
 
 
 @pytest.mark.parametrize(

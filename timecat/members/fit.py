@@ -50,7 +50,7 @@ def fit(
         directory = study.directory.member(plan.name)
         for step in plan.snapshots if progress.is_finished(study, plan) else ():
             directory.verify(step)
-        if directory.is_begun() and not directory.preprocessing.exists():  # of an earlier version
+        if is_first_rank() and directory.is_begun() and not directory.preprocessing.exists():  # of an earlier version
             save_preprocessing(directory.preprocessing, plan.data)
     fresh = member is None and not study.directory.path.exists()
     try:

@@ -95,8 +95,9 @@ def train_member(study: Study, plan: MemberPlan, cli: "StudyCLI", stop: Stop) ->
         raise UserError(
             f"{plan.data.training_files[0]}: is not the file that {directory} was trained on; choose another study.name"
         )
-    write_record(directory.recipe, {**recipe(study, plan), CONTENT: content})
-    save_preprocessing(directory.preprocessing, plan.data)
+    if is_first_rank():  # which sweeps what is half written, also by another process
+        write_record(directory.recipe, {**recipe(study, plan), CONTENT: content})
+        save_preprocessing(directory.preprocessing, plan.data)
     loggers = user_loggers(study.file.written["trainer"].get("logger"), study.directory, directory)
     train_to_the_end(cli, directory, plan, member, data, study.checkpoint_minutes, stop, loggers=loggers)
     if is_first_rank() and not progress.is_finished(study, plan):
