@@ -26,6 +26,32 @@ def test_a_cpu_that_is_slow_in_bfloat16_is_told_of(tmp_path, digits, monkeypatch
         assert capsys.readouterr().err.count("this CPU has no fast bfloat16") == lines
 
 
+@pytest.mark.parametrize(
+    ("variables", "words"),
+    [
+        ({"RANK": "x"}, "RANK is 'x'; it must be a whole number"),
+        ({"MASTER_PORT": ""}, "MASTER_PORT is ''"),
+        ({"OMP_NUM_THREADS": "0"}, "OMP_NUM_THREADS is '0'; it must be a whole number of 1 or more"),
+        ({"TORCHELASTIC_RUN_ID": "x", "WORLD_SIZE": "2"}, "LOCAL_WORLD_SIZE is not what torchrun"),
+        ({"TORCHELASTIC_RUN_ID": "x", "LOCAL_WORLD_SIZE": "1", "WORLD_SIZE": "0"}, "WORLD_SIZE is not what torchrun"),
+    ],
+)
+def test_what_no_launcher_sets_is_refused_in_a_line(monkeypatch, capsys, variables, words):
+    for key, value in variables.items():
+        monkeypatch.setenv(key, value)
+    assert main(["plan", "s.yaml"]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and words in said
+
+
+def test_a_removed_working_directory_is_told(tmp_path, monkeypatch, capsys):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    assert main(["plan", "s.yaml"]) == 2
+    assert capsys.readouterr().err == "timecat: the working directory was removed; change to one that is there\n"
+
+
 MEMINFO = "MemTotal:       16000 kB\nMemFree:  1000 kB\nMemAvailable:    8000 kB\n"
 
 

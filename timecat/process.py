@@ -8,9 +8,32 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from timecat.errors import UserError
+
 CGROUPS = Path("/sys/fs/cgroup")  # version 2, or version 1 below memory/, cpu/ and others
 UNLIMITED = 2**62  # bytes: version 1 writes the largest number of pages for no limit
+THREADS = ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS")
+OF_LAUNCHERS = ("RANK", "LOCAL_RANK", "GROUP_RANK", "NODE_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_PORT")
+OF_LAUNCHERS += ("SLURM_PROCID", "SLURM_LOCALID", "SLURM_NODEID", "SLURM_NTASKS")  # that Lightning reads as numbers
 PARENT = "TIMECAT_PARENT"  # an environment variable: the process that this one must not outlive
+
+
+def check_environment() -> None:
+    """Refuse what is no number where Lightning, libgomp and numba want one; they raise, or take it for none.
+
+    Raises:
+        UserError: a variable is no number; or torchrun's are not all there.
+    """
+    for key in OF_LAUNCHERS:
+        if not os.environ.get(key, "0").isdecimal():
+            raise UserError(f"{key} is {os.environ[key]!r}; it must be a whole number, or unset")
+    for key in THREADS:
+        if not all(each.strip().isdecimal() and int(each) for each in os.environ.get(key, "1").split(",")):
+            raise UserError(f"{key} is {os.environ[key]!r}; it must be a whole number of 1 or more, or unset")
+    if in_torchrun():
+        for key in ("LOCAL_WORLD_SIZE", "WORLD_SIZE"):
+            if not int(os.environ.get(key, "0")):
+                raise UserError(f"{key} is not what torchrun, whose TORCHELASTIC_RUN_ID is set, gives; unset both")
 
 
 def in_slurm_step() -> bool:

@@ -129,6 +129,7 @@ def test_a_source_is_looked_at_before_anything_is_written(here, capfd, keys, wor
     change("p.yaml", "model", num_classes=3)
     if keys == {"source": None}:  # plan needs no file, as long as the config has the numbers
         assert main(["plan", "s.yaml"]) == 0
+        assert "w/train.beton: no such file; write it with" in capfd.readouterr().out
     refused(capfd, words, commands=("run",) if keys == {"source": None} else ("plan", "run"))
 
 
@@ -178,6 +179,13 @@ def test_classes_are_inferred_from_files_and_from_a_source_alike(here, capfd):
     assert Study.read(["s.yaml"]).model.num_classes == 3
     change("s.yaml", "data", source=None)
     refused(capfd, "s.yaml:", "model.num_classes is not given", "add it")
+
+
+@pytest.mark.parametrize("key", ["RANK", "LOCAL_RANK"])
+def test_one_process_too_many_is_refused(here, capfd, monkeypatch, key):
+    """It would train without a word, and write nothing."""
+    monkeypatch.setenv(key, "1")
+    refused(capfd, f"{key} is 1, but trainer.devices and trainer.num_nodes make 1 process", commands=("fit", "run"))
 
 
 def test_plan_is_quick_and_needs_no_torch(here):

@@ -140,11 +140,21 @@ def _check_one_value(member: MemberPlan, at_once: int) -> None:
 
 
 def check_machines(trainer: TrainerConfig) -> None:
-    """Refuse to wait for machines that nobody starts, which Lightning does for ever.
+    """Refuse to wait for machines that nobody starts, which Lightning does for ever, and to be a process too many.
 
     Raises:
-        UserError: several machines, and neither srun, torchrun nor NODE_RANK tells which of them this is.
+        UserError: several machines, and neither srun, torchrun nor NODE_RANK tells which of them this is; or more
+            processes than a member has.
     """
+    here = trainer.devices_per_member
+    all_ = trainer.num_nodes * here
+    for key, count in (("RANK", all_), ("SLURM_PROCID", all_), ("LOCAL_RANK", here)):
+        rank = int(os.environ.get(key, "0"))
+        if rank >= count and (key != "SLURM_PROCID" or in_slurm_step()):
+            raise UserError(
+                f"{key} is {rank}, but trainer.devices and trainer.num_nodes make {count} process{'es' * (count > 1)}; "
+                "start no more, or unset it"
+            )
     told = in_slurm_step() or in_torchrun() or {"NODE_RANK", "GROUP_RANK"} & os.environ.keys()
     if trainer.num_nodes > 1 and not told:
         raise UserError(

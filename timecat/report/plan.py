@@ -9,6 +9,7 @@ from timecat.config.probe import BYTES
 from timecat.data import global_batch
 from timecat.data.beton import count_images
 from timecat.data.count import train_images
+from timecat.data.missing import missing_files, no_source
 from timecat.data.mixture import in_words
 from timecat.heads.sweep import groups, head_bytes, largest_first
 from timecat.report.cost_table import cost_table
@@ -81,6 +82,9 @@ def plan(study: Study, images_per_sec: float | None = None, nodes: int = 1, devi
         say(_probe_plan(study, probe))
         if differs := seen_otherwise(study, probe):
             say(differs)
+    for path, origin in missing_files([*study.all_data, *(probe.data for probe in study.probes)]).items():
+        if origin is None:
+            say(str(no_source(path)))
 
 
 def _probe_plan(study: Study, probe: ProbeFile) -> str:
