@@ -76,6 +76,22 @@ def test_what_is_there_is_never_overwritten(root, exported, capsys):
     assert before == {path: path.read_bytes() for path in exported.iterdir()}
 
 
+def test_what_is_stopped_or_refused_leaves_nothing(root, tmp_path, monkeypatch, capsys):
+    command = ["export", f"{root}/runs/s:cat1", str(tmp_path / "out")]
+    assert main([*command, "--license", "mit\ntags: x"]) == 2
+    assert "--license 'mit\\ntags: x': give an identifier" in capsys.readouterr().err
+
+    def stopped(_, out, __):
+        (out / "member_0.safetensors").write_bytes(b"")
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("timecat.inference.export_command.export", stopped)
+        assert main(command) == 130
+    assert not list(tmp_path.iterdir())
+    assert main(command) == 0
+
+
 def test_networks_from_elsewhere_are_exported_too(root, tmp_path):
     from tests.support.small_study import finish_members, write_study
 

@@ -1,6 +1,7 @@
 """A finished study's cats in one's own code: the features of files are those that the probe stored."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -103,8 +104,10 @@ def test_arrays_on_disk_go_on_where_they_were_stopped(root, tmp_path, monkeypatc
     command = ["features", f"{root}/runs/s:cat2:1", str(root / "photos/test"), str(tmp_path / "out"), "--data=photos"]
     assert main(command) == 130
     assert not (tmp_path / "out/features.npy").exists()
+    (part,) = tmp_path.glob("out/.parts-*/0.npz")
+    part.write_bytes(part.read_bytes()[:-9])
     assert main(command) == 0
-    assert asked == [4, 4, 4, 4]  # the third part, which was stopped, once more
+    assert asked == [4, 4, 4, 4, 4]  # the third part, which was stopped, once more, and the first one, which was cut
     np.testing.assert_allclose(np.load(tmp_path / "out/features.npy"), stored["photos"], rtol=1e-4, atol=1e-6)
     assert np.load(tmp_path / "out/labels.npy").tolist() == [0] * TEST + [1] * TEST
     assert (tmp_path / "out/files.txt").read_text().split()[-1] == "roof/05.png"
@@ -126,9 +129,25 @@ def test_a_broken_image_is_named_or_left_out(root, tmp_path, capsys):
     assert (tmp_path / "out/files.txt").read_text() == "a.jpg\n"
     assert len(np.load(tmp_path / "out/features.npy")) == 1 and not (tmp_path / "out/labels.npy").exists()
     assert len(json.loads((tmp_path / "out/features.json").read_text())["broken"]) == 2
+    (tmp_path / "in/a.jpg").unlink()
+    (tmp_path / "in/link.png").symlink_to("nowhere")
+    assert main([*command[:3], str(tmp_path / "none"), "--skip-broken"]) == 2
+    assert "/in: all its 3 images are broken, such as" in capsys.readouterr().err
     (tmp_path / "in/a.jpg").write_bytes((root / "photos/test/roof/04.jpg").read_bytes())
     assert main([*command, "--skip-broken"]) == 2
     assert "holds features of other images; choose another OUT" in capsys.readouterr().err
+
+
+def test_names_that_are_no_text_are_kept_and_line_breaks_refused(root, tmp_path, capsys):
+    (tmp_path / "in").mkdir()
+    (tmp_path / os.fsdecode(b"in/\xff.jpg")).write_bytes((root / "photos/test/roof/00.jpg").read_bytes())
+    command = ["features", f"{root}/runs/s:cat1", str(tmp_path / "in"), str(tmp_path / "out")]
+    assert main(command) == 0
+    assert (tmp_path / "out/files.txt").read_bytes() == b"\xff.jpg\n"
+    (tmp_path / "in/a\nb.jpg").symlink_to(tmp_path / os.fsdecode(b"in/\xff.jpg"))
+    assert main(command) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and "has a line break in its name" in said
 
 
 def test_predict_gives_the_probes_predictions(root, capsys):
@@ -152,6 +171,7 @@ def test_predict_gives_the_probes_predictions(root, capsys):
         (["runs/s:mean", "photos/test"], "runs/s: mean is a soup or a projection"),
         (["runs/s:cat1", "photos"], "photos: has the splits test, train; name the directory of one"),
         (["runs/s:cat1", "photos/test", "--device=cuda:99"], "device cuda:99: is not here; choose cpu"),
+        (["runs/s:cat1", "photos/test", "--device=meta"], "device meta: is not here; choose cpu"),
         (["runs/s:cat1", "photos/test", "--batch-size=0"], "batch size 0: choose 1 or more"),
         (["runs/s:cat1", "data"], "data: holds no image that timecat knows"),
         (["runs/s:cat1", "nowhere"], "nowhere: no such directory"),

@@ -1,6 +1,9 @@
 """`timecat export`: a cat of a finished study as a directory that stands for itself."""
 
 import argparse
+import os
+import re
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -43,6 +46,8 @@ def main(argv: Sequence[str]) -> int:
 def _export(options: argparse.Namespace) -> None:
     out, formats = options.out, list(dict.fromkeys(options.format.split(",")))
     check_formats(formats)
+    if options.license is not None and not re.fullmatch(r"[A-Za-z0-9.+-]+", options.license):
+        raise UserError(f"--license {options.license!r}: give an identifier of letters, digits, . + -, as cc-by-4.0")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out}: is there already; choose another OUT, or remove it")
     study, name, repetition = split_name(options.cat)
@@ -52,10 +57,18 @@ def _export(options: argparse.Namespace) -> None:
     names = [each for format_ in formats for each in names_of(format_, len(cat.members), head)]
     config = config_of(cat, source, names_of("safetensors", len(cat.members), False))
     card = model_card(config, source, options.license, names)
-    out.mkdir(parents=True, exist_ok=True)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    temporary = files.temporary_name(out)
+    try:
+        temporary.mkdir()
+        for format_ in formats:
+            export(cat, temporary, format_)
+        hashes = {each: files.sha256(temporary / each) for each in names}
+        files.write_json(temporary / CONFIG, {**config, "sha256": hashes})
+        files.write_bytes(temporary / CARD, card.encode())
+        os.replace(temporary, out)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
     for format_ in formats:
-        export(cat, out, format_)
         say(f"{out}: {', '.join(names_of(format_, len(cat.members), head))}")
-    files.write_json(out / CONFIG, {**config, "sha256": {each: files.sha256(out / each) for each in names}})
-    files.write_bytes(out / CARD, card.encode())
     say(f"{out}: {CONFIG}, {CARD}; to share it: {UPLOAD.format(out=out)}")

@@ -136,7 +136,7 @@ def _device(name: str | None) -> str:
     if name is None:
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        torch.empty(0, device=name)
-    except (RuntimeError, AssertionError):  # an unknown name, none of its number, or a torch without CUDA
+        torch.zeros(1, device=name).cpu()
+    except (RuntimeError, AssertionError):  # an unknown name, none of its number, meta, or a torch without CUDA
         raise UserError(f"device {name}: is not here; choose cpu, or a GPU such as cuda:0") from None
     return name

@@ -7,7 +7,7 @@ import json
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 
@@ -22,8 +22,10 @@ from timecat.inference.images import ImageFiles, list_images
 from timecat.inference.load import load_by_name
 from timecat.networks.cat import FrozenCat
 from timecat.progress_bar import bar
+from timecat.study.arrays import read_npz
 from timecat.terminal import say
 
+AS_BYTES = "surrogateescape"  # names of files need not be text
 PART = 4096  # images; what a stop may cost
 _DESCRIPTION = """\
 Compute the features of your own images by a cat of a finished study: read,
@@ -60,14 +62,19 @@ def write_features(cat: FrozenCat, images: ImageFiles, options: argparse.Namespa
     """Compute what is missing below `options.out`.
 
     Raises:
-        UserError: an image is broken, or other features lie there.
+        UserError: an image is broken, or all are; other features lie there; a name has a line break.
     """
     out, paths, transform = options.out, images.paths(), cast(EvalTransform, cat.transform)
+    if out.exists() and not out.is_dir():
+        raise UserError(f"{out}: is in the way: a file where a directory must be; choose another OUT")
+    for name in images.names:
+        if "\n" in name or "\r" in name:
+            raise UserError(f"{images.root}: {name!r} has a line break in its name, and files.txt lines; rename it")
     made_of = {
         "cat": options.cat,
         "weights": _hash(*(tensor.numpy().tobytes() for tensor in cat.members.state_dict().values())),
         "preprocessing": transform.preprocessing.as_json(),
-        "images": _hash(*(f"{name} {images.root.joinpath(name).stat()[6:9:2]}".encode() for name in images.names)),
+        "images": _hash(*(f"{name} {_state(images.root / name)}".encode(errors=AS_BYTES) for name in images.names)),
         "precision": options.precision,
         "storage": options.storage,
     }
@@ -79,13 +86,14 @@ def write_features(cat: FrozenCat, images: ImageFiles, options: argparse.Namespa
         return
     parts = out / f".parts-{_hash(json.dumps(made_of).encode())[:16]}"
     places = {start: parts / f"{start}.npz" for start in range(0, len(paths), PART)}
+    for part in places.values():
+        _remove_damaged(part)
     done = sum(len(paths[start : start + PART]) for start, part in places.items() if part.exists())
     with bar(f"features of {options.images}", len(paths), "images", done) as advance:
         for start, part in places.items():
             if not part.exists():
                 _compute(cat, paths[start : start + PART], part, options, advance)
-    rows, broken = _join(out, list(places.values()), images, options.storage)
-    files.write_json(out / "features.json", {"made_of": made_of, "broken": broken})
+    rows, broken = _join(out, list(places.values()), images, made_of)
     shutil.rmtree(parts)
     if broken:
         say(f"warning: left out {len(broken):,} broken images: {first_of(broken)}", error=True)
@@ -107,25 +115,43 @@ def _compute(
     files.write_bytes(part, buffer.getvalue())
 
 
-def _join(out: Path, parts: list[Path], images: ImageFiles, storage: str) -> tuple[int, list[str]]:
-    """Write the arrays of all parts; how many rows they have, and what is wrong with the images left out."""
+def _join(out: Path, parts: list[Path], images: ImageFiles, made_of: dict[str, Any]) -> tuple[int, list[str]]:
+    """Write the arrays of all parts, features.npy last; how many rows they have, and what is wrong with the images left
+    out."""
     wrong = np.concatenate([np.load(part)["wrong"] for part in parts])
+    broken = [why for why in wrong.tolist() if why]
     whole, width = np.flatnonzero(wrong == ""), np.load(parts[0])["features"].shape[1]
+    if not len(whole):
+        raise UserError(f"{images.root}: all its {len(wrong):,} images are broken, such as {broken[0]}")
 
     def write(file: BinaryIO) -> None:
-        header = {"descr": np.dtype(storage).str, "fortran_order": False, "shape": (len(whole), width)}
+        header = {"descr": np.dtype(made_of["storage"]).str, "fortran_order": False, "shape": (len(whole), width)}
         np.lib.format.write_array_header_1_0(file, header)
         for part in parts:
             file.write(np.load(part)["features"].tobytes())
 
-    files.write_bytes(
-        out / "files.txt", "".join(f"{images.names[i]}\n" for i in whole).encode(errors="surrogateescape")
-    )
+    files.write_bytes(out / "files.txt", "".join(f"{images.names[i]}\n" for i in whole).encode(errors=AS_BYTES))
     if images.classes:
         files.write_with(out / "labels.npy", lambda file: np.save(file, images.labels[whole]))
-        files.write_bytes(out / "classes.txt", "".join(f"{name}\n" for name in images.classes).encode())
+        files.write_bytes(out / "classes.txt", "".join(f"{name}\n" for name in images.classes).encode(errors=AS_BYTES))
+    files.write_json(out / "features.json", {"made_of": made_of, "broken": broken})
     files.write_with(out / "features.npy", write)
-    return len(whole), [why for why in wrong.tolist() if why]
+    return len(whole), broken
+
+
+def _state(path: Path) -> tuple[int, ...]:
+    """Length and time of change of a file; nothing of a link to none, which is broken as an image too."""
+    try:
+        return path.stat()[6:9:2]
+    except OSError:
+        return ()
+
+
+def _remove_damaged(part: Path) -> None:
+    try:
+        read_npz(part)
+    except UserError:
+        part.unlink()
 
 
 def _hash(*content: bytes) -> str:

@@ -79,7 +79,8 @@ def read_image(image: str | Path | np.ndarray, transform: EvalTransform) -> np.n
         item = image if isinstance(image, np.ndarray) else Path(image)
         stored = encode(item, settings, 0)
     except Exception as error:  # PIL's decoders raise of every kind
-        why = " ".join(str(error).split())[:200] or type(error).__name__
+        said = error.strerror if isinstance(error, OSError) else None
+        why = " ".join((said or str(error)).split())[:200] or type(error).__name__
         raise UserError(f"{name}: broken ({why})") from None
     shape = (stored.height, stored.width, 3)
     if stored.mode != JPEG:
