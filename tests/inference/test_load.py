@@ -161,6 +161,24 @@ def test_predict_gives_the_probes_predictions(root, capsys):
     assert f"{right} of 12 are of their directory's class" in shown.err
 
 
+def test_a_head_that_is_gone_or_damaged_is_made_again_as_told(root, capsys):
+    predict = ["predict", f"{root}/runs/s:cat2:1", str(root / "photos/test"), "--data", "whole"]
+    assert main(predict) == 0
+    shown, path = capsys.readouterr().out, root / "runs/s/probe/whole/heads/cat2_1.npz"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    assert main(predict) == 2
+    assert "is not the head that the results tell of; remove it, `timecat probe` makes it" in capsys.readouterr().err
+    path.unlink()
+    assert main(predict) == 2
+    assert "there is no head; with probe.logits true, `timecat probe` makes and keeps it" in capsys.readouterr().err
+    assert main(["probe", "--config", str(root / "s.yaml"), "--data", "whole"]) == 0
+    assert path.read_bytes() == whole
+    capsys.readouterr()
+    assert main(predict) == 0
+    assert capsys.readouterr().out == shown
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [

@@ -15,7 +15,7 @@ from timecat.extraction.parts import Part
 from timecat.heads.earlier import set_aside
 from timecat.heads.passes import Passes
 from timecat.heads.predictions import read_predictions, write_predictions
-from timecat.heads.probe import devices, keep, result_of_head
+from timecat.heads.probe import devices, is_kept, keep, result_of_head
 from timecat.heads.protocols import ChosenHead, choose
 from timecat.study import progress
 from timecat.study.directory import ProbeDirectory, Protocol, write_record
@@ -65,7 +65,9 @@ def probe_external(features: ExternalFeatures, protocol: Protocol = "heldout", s
             left = [
                 cat
                 for cat in sorted(wanted, key=lambda cat: -cat.features)
-                if features.result_of(results, cat.extractor) is None or cat.name not in predictions
+                if (result := features.result_of(results, cat.extractor)) is None
+                or cat.name not in predictions
+                or not is_kept(directory, cat.name, protocol, result, features.probe.probe.logits)
             ]
             for block in {block.name: block for cat in left for block in cat.snapshots}.values():
                 block.check()

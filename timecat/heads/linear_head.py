@@ -118,7 +118,7 @@ def load_head(path: Path, digest: str) -> KeptHead:
         UserError: it is another file than was written.
     """
     if not path.is_file() or files.sha256(path) != digest:
-        raise UserError(f"{path}: is not the head that the results tell of; remove it, `timecat probe` trains it again")
+        raise UserError(f"{path}: is not the head that the results tell of; remove it, `timecat probe` makes it again")
     arrays, fields = read_npz(path) or {}, LinearHead._fields
     count = len(arrays) // len(fields)
     heads = [LinearHead(*(torch.from_numpy(arrays[f"{name}_{k}"]) for name in fields)) for k in range(count)]

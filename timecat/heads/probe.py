@@ -114,6 +114,7 @@ def _probe_data_set(study: Study, probe: ProbeFile, protocol: Protocol, stop: St
         or result["key"] != keys[cat.name]
         or cat.name not in predictions
         or not tests.can_read(cat, result)
+        or not is_kept(directory, cat.name, protocol, result, probe.probe.logits)
     ]
     if any(str(cat.repetition) in results["cats"].get(cat.cat.name, {}).get("repetitions", {}) for cat in left):
         set_aside(directory, protocol, keep=True)  # of other seeds or weights, say
@@ -196,6 +197,12 @@ def keep(directory: ProbeDirectory, name: str, protocol: Protocol, chosen: Chose
     write_logits(logits_path, chosen.logits)
     kept: Kept = {"logits_sha256": files.sha256(logits_path)}
     return kept if chosen.head is None else {**kept, "head_sha256": save_head(chosen.head, head_path)}
+
+
+def is_kept(directory: ProbeDirectory, name: str, protocol: Protocol, result: CatResult, logits: bool) -> bool:
+    """Whether what `keep` wrote for a result is there, or was not to be kept."""
+    head_there = directory.head(name, protocol).is_file() or "head_sha256" not in result
+    return not logits or ("logits_sha256" in result and directory.logits(name, protocol).is_file() and head_there)
 
 
 def _begin(study: Study, store: FeatureStore, protocol: Protocol) -> Results:

@@ -139,7 +139,7 @@ def _join(out: Path, parts: list[Path], images: ImageFiles, made_of: dict[str, A
     return len(whole), broken
 
 
-def _state(path: Path) -> tuple[int, ...]:
+def _state(path: Path) -> tuple[float, ...]:
     """Length and time of change of a file; nothing of a link to none, which is broken as an image too."""
     try:
         return path.stat()[6:9:2]

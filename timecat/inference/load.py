@@ -149,5 +149,5 @@ def _head(directory: StudyDirectory, probe: ProbeDirectory, data: str, name: str
         raise UserError(f"{probe}: no results of {cat}, repetition {repetition}, as it is now; run `timecat probe`")
     path = probe.head(name, "heldout")
     if "head_sha256" not in result or not path.is_file():
-        raise UserError(f"{path}: the head was not kept; with probe.logits true, `timecat probe` keeps it")
+        raise UserError(f"{path}: there is no head; with probe.logits true, `timecat probe` makes and keeps it")
     return Classifier.of(load_head(path, result["head_sha256"]))
