@@ -7,7 +7,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 GROUND = {"__init__", "errors", "figure", "files", "process", "progress_bar", "tables"}  # what knows no stage
-GROUND |= {"packaged", "tensorboard_events", "terminal", "unforeseen", "versions"}
+GROUND |= {"packaged", "parser", "tensorboard_events", "terminal", "unforeseen", "versions"}
 AT_THE_END = {"__init__", "cli", "commands", "completion", "run", "options", "help", "__main__"}  # what knows all
 BEFORE = {
     "config": set(),

@@ -3,7 +3,7 @@
 import argparse
 import re
 import textwrap
-from typing import Any, NoReturn
+from typing import Any
 
 from timecat.config.keys import KeysOfSection, sections
 from timecat.config.paths import on_command_line
@@ -11,15 +11,9 @@ from timecat.config.section import suggestion
 from timecat.config.trainer import PASSED_ON
 from timecat.config.types import MAX_MEMBERS
 from timecat.errors import UserError, shown
+from timecat.parser import Parser
 
 MOST = 2**20
-
-
-class _Parser(argparse.ArgumentParser):
-    """argparse that complains as every other part does."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message}; see {self.prog} --help")
 
 
 def names(value: str) -> list[str]:
@@ -132,13 +126,11 @@ USAGE = "timecat {} CONFIG [options] [--section.key VALUE ...]"
 
 def parser_of(command: str) -> argparse.ArgumentParser:
     """The command's own options."""
-    parser = _Parser(
+    parser = Parser(
         f"timecat {command}",
         usage="timecat doctor [CONFIG] [--json]" if command == "doctor" else USAGE.format(command),
         description=DESCRIPTIONS[command],
         epilog=f"example: {EXAMPLES[command]}",
-        allow_abbrev=False,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.description = _fill(DESCRIPTIONS[command])
     add = parser.add_argument
@@ -221,7 +213,7 @@ def help_of(command: str, section: str | None = None) -> str:
     names = [*(each.name for each in of_command), "all"]
     if section not in names:
         raise UserError(f"--help {section}: no section of its config; {suggestion(section, names)}")
-    parser = _Parser(usage=argparse.SUPPRESS, add_help=False, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(usage=argparse.SUPPRESS, add_help=False)
     for each in of_command:
         if section in (each.name, "all"):
             group = parser.add_argument_group(each.name, _fill(each.text, 77))

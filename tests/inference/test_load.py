@@ -192,6 +192,10 @@ def test_a_head_that_is_gone_or_damaged_is_made_again_as_told(root, capsys):
         (["runs/s:cat1", "photos/test", "--device=meta"], "device meta: is not here; choose cpu"),
         (["runs/s:cat1", "photos/test", "--batch-size=0"], "batch size 0: choose 1 or more"),
         (["runs/s:cat1", "data"], "data: holds no image that timecat knows"),
+        (
+            ["runs/s:cat1", "photos/test", "--batch-size=x"],
+            "argument --batch-size: invalid int value: 'x'; see timecat",
+        ),
         (["runs/s:cat1", "nowhere"], "nowhere: no such directory"),
         (
             ["runs/s:cat1", "photos/test", "--data", "photo"],
@@ -202,7 +206,8 @@ def test_a_head_that_is_gone_or_damaged_is_made_again_as_told(root, capsys):
 def test_what_cannot_be_is_a_line(root, monkeypatch, capsys, words, told):
     monkeypatch.chdir(root)
     assert main(["features", *words[:2], "out", *words[2:]]) == 2
-    assert capsys.readouterr().err.startswith(f"timecat: {told}")
+    said = capsys.readouterr().err
+    assert said.startswith(f"timecat: {told}") and said.count("\n") == 1
     assert not (root / "out").exists()
 
 

@@ -3,19 +3,19 @@
 import argparse
 from typing import Any
 
+from timecat.parser import Parser
 
-def parser_of(command: str, description: str, example: str) -> argparse.ArgumentParser:
+
+def parser_of(command: str, description: str, example: str) -> Parser:
     """A parser of `timecat COMMAND` whose description keeps its lines."""
-    return argparse.ArgumentParser(
+    return Parser(
         f"timecat {command}",
         description=description,
         epilog=f"example: timecat {command} {example}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
 
 
-def add_of_outputs(parser: argparse.ArgumentParser) -> None:
+def add_of_outputs(parser: Parser) -> None:
     """What `outputs` takes of how images are put through a cat."""
     add, precisions = parser.add_argument, ("auto", "float32", "tf32", "bfloat16")
     add("--device", metavar="D", help="such as cuda:0 or cpu (default: a GPU where there is one)")

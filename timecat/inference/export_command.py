@@ -30,7 +30,7 @@ budget, seeds, scores with intervals) and, by --format, some of
 
 
 def main(argv: Sequence[str]) -> int:
-    """The command `timecat export`; its exit status. Raises UserError on bad input, SystemExit(2) on bad options."""
+    """The command `timecat export`; its exit status. Raises UserError on bad input."""
     example = "runs/demo:cat5 exported/ --data digits --format onnx"
     parser = parser_of("export", _DESCRIPTION, example)
     add = parser.add_argument

@@ -44,7 +44,7 @@ with a features section takes: docs/features.md.
 
 
 def main(argv: Sequence[str]) -> int:
-    """The command `timecat features`; returns 0. Raises UserError on bad input and SystemExit(2) on bad options."""
+    """The command `timecat features`; returns 0. Raises UserError on bad input."""
     parser = parser_of("features", _DESCRIPTION, "runs/demo:cat5 photos/ features/photos")
     add = parser.add_argument
     add("cat", metavar="CAT", help="whose features, see above")

@@ -36,8 +36,7 @@ same way. With a config instead, timecat predict is Lightning's.
 
 
 def main(argv: Sequence[str]) -> int:
-    """The command `timecat predict CAT DIR`; its exit status. Raises UserError on bad input, SystemExit(2) on bad
-    options."""
+    """The command `timecat predict CAT DIR`; its exit status. Raises UserError on bad input."""
     parser = parser_of("predict", _DESCRIPTION, "runs/demo:cat5 photos/ --data digits --out photos.csv")
     add = parser.add_argument
     add("cat", metavar="CAT", help="who classifies, see above")

@@ -1,6 +1,5 @@
 """The command `timecat init`: configs of a study and its probes for one's own folders."""
 
-import argparse
 import re
 import unicodedata
 from collections.abc import Sequence
@@ -18,6 +17,7 @@ from timecat.init.choose import Choice, choose, default_images, images_in, steps
 from timecat.init.configs import Budget, Named, probe_text, study_text
 from timecat.init.look import Folder, look
 from timecat.init.speed import guess, measure
+from timecat.parser import Parser
 from timecat.terminal import duration, say
 
 _DESCRIPTION = """\
@@ -34,13 +34,11 @@ examples:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run it; 0. Raises UserError where a folder or a value makes no sense, and SystemExit(2) on bad options."""
-    parser = argparse.ArgumentParser(
+    """Run it; 0. Raises UserError where a folder or a value makes no sense."""
+    parser = Parser(
         "timecat init",
         description=_DESCRIPTION,
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     add = parser.add_argument
     add("folder", metavar="FOLDER", type=Path, help="the images that members are trained on")

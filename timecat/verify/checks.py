@@ -170,12 +170,11 @@ def _kept(directory: StudyDirectory) -> Iterator[Check]:
 
 
 def _is_of_results(path: Path, digest: str) -> None:
-    if not path.is_file() or files.sha256(path) != digest:
-        gone = not path.is_file()
-        what, remove = (
-            ("is gone", "") if gone else ("is not the file that the results beside it tell of", "remove it, ")
-        )
-        raise UserError(f"{path}: {what}; put it back, or {remove}`timecat probe` makes it again")
+    if not path.is_file():
+        raise UserError(f"{path}: is gone; put it back, or `timecat probe` makes it again")
+    if files.sha256(path) != digest:
+        what = "is not the file that the results beside it tell of"
+        raise UserError(f"{path}: {what}; put it back, or remove it, and `timecat probe` makes it again")
 
 
 def _tell_the_same(path: Path, results: dict[str, dict]) -> None:

@@ -1,13 +1,13 @@
 """The command `timecat bottleneck counterexample`: its options, help and files."""
 
-import argparse
 import math
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from timecat.errors import UserError
+from timecat.parser import Parser
 
 _DESCRIPTION = """\
 The argument for concatenation, on four points, in seconds. Four tasks P[1] to
@@ -35,22 +35,13 @@ example: timecat bottleneck counterexample --weights 0.4 0.3 0.2 0.1
 MOST = 100_000  # seeds, or steps, whose draws are in memory
 
 
-class _Parser(argparse.ArgumentParser):
-    """argparse that complains in one line."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message}; see {self.prog} --help")
-
-
 def main(arguments: Sequence[str]) -> int:
     """The command `timecat bottleneck counterexample`; returns 0. Raises UserError on bad input, before any work."""
-    parser = _Parser(
+    parser = Parser(
         "timecat bottleneck counterexample",
         usage="timecat bottleneck counterexample [options]",
         description=_DESCRIPTION,
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     add = parser.add_argument
     weights = ["0.4", "0.3", "0.2", "0.1"]

@@ -1,10 +1,10 @@
 """The command `timecat write`: its options and help."""
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
 from timecat.data.write.write import STORAGES, write
+from timecat.parser import Parser
 
 _DESCRIPTION = """\
 Write a data set as .beton files, one a split: OUT/train.beton, OUT/test.beton,
@@ -60,13 +60,11 @@ examples:
 
 
 def main(argv: Sequence[str]) -> int:
-    """The command `timecat write`; returns 0. Raises UserError on bad input and SystemExit(2) on bad options."""
-    parser = argparse.ArgumentParser(
+    """The command `timecat write`; returns 0. Raises UserError on bad input."""
+    parser = Parser(
         "timecat write",
         description=_DESCRIPTION,
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     add = parser.add_argument
     add("source", metavar="SOURCE", help="what to write, see above")
