@@ -56,3 +56,6 @@ def test_the_commands_look_before_they_begin(tmp_path, digits, monkeypatch):
         for given in (["--ckpt_path", "none.ckpt"], ["--ckpt_path=s.yaml"]):
             status, why, line = ended([*words, *given], (2,))
             assert not why and status == 2 and "--ckpt_path" in line, (why, line)
+    for words in (["test", "p.yaml"], ["validate", "s.yaml"], ["predict", "s.yaml"]):
+        status, why, line = ended(words, (2,))
+        assert not why and "--ckpt_path is missing, without which" in line, (why, line)

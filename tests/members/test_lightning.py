@@ -48,6 +48,27 @@ def test_the_scaled_learning_rate_arrives_at_the_optimiser(tmp_path, digits, rat
     assert rates == [(pytest.approx(0.05), 32)] * 2
 
 
+@pytest.mark.parametrize(
+    ("keys", "status", "words"),
+    [
+        (["--data.batch_size=1"], 2, "BatchNorm cannot normalise"),
+        (["--trainer.accelerator=hpu"], 2, "trainer: You selected an invalid accelerator name"),
+        (["--trainer.strategy=none"], 2, "trainer: You selected an invalid strategy name"),
+        (["--model.lr=1000", "--trainer.max_steps=30"], 1, "is not finite at step 30, learning rate 1e+03"),
+    ],
+)
+def test_what_one_network_cannot_do_is_a_line(tmp_path, digits, capsys, keys, status, words):
+    config = {
+        "model": {"depth": 10, "width": 8, "num_classes": 10, "optimizer": "sgd", "schedule": "constant", "lr": 0.1},
+        "data": {"root": str(digits), "train": "train.beton", "view": "small", "resolution": 28, "batch_size": 32},
+        "trainer": {"accelerator": "cpu", "devices": 1, "logger": False, "default_root_dir": str(tmp_path)},
+    }
+    (tmp_path / "one.yaml").write_text(yaml.safe_dump(config))
+    assert main(["fit", str(tmp_path / "one.yaml"), *keys]) == status
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("timecat: ")]
+    assert words in line and "--ckpt_path" not in line
+
+
 @pytest.fixture
 def told(monkeypatch) -> list[str]:
     """What Lightning logs, as talkative as in a new process."""

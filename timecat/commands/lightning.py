@@ -4,11 +4,13 @@ from typing import Any
 
 from timecat.cluster.stop import STOPPED
 from timecat.config.files import ProbeFile, check_member, parse_trainer
+from timecat.config.member import MemberConfig
 from timecat.config.read import as_arguments, read_config
+from timecat.data import global_batch
 from timecat.data.classes import num_classes
 from timecat.errors import UserError
 from timecat.process import die_with_parent
-from timecat.report.check import check_machines
+from timecat.report.check import check_machines, check_one_value
 from timecat.terminal import say
 
 WRITES = {"predict": "\nWrites features.npy and indices.npy to trainer.default_root_dir."}
@@ -35,10 +37,19 @@ def on_one_network(command: str, configs: list[str], overrides: dict[str, Any], 
         else:
             model, data = check_member(config)
         if not asks:
-            check_machines(parse_trainer(config.get("trainer")))
+            trainer = parse_trainer(config.get("trainer"))
+            check_machines(trainer)
+            if command == "fit" and isinstance(model, MemberConfig):
+                world = trainer.num_nodes * trainer.devices_per_member
+                parts = global_batch.batches_per_step(data.batch_size, data.device_batch_size, world)
+                check_one_value(model, data, data.batch_size // world // parts)
         if not model.num_classes and not asks:
             overrides["model.num_classes"] = num_classes(data)
-    if not asks and (ckpt_path := _ckpt_path(others, config)) is not None:
+    ckpt_path = _ckpt_path(others, config)
+    needed = command in ("validate", "test") or (command == "predict" and not is_probe)
+    if needed and ckpt_path is None and not asks:
+        raise UserError(f"--ckpt_path is missing, without which {command} would have random weights; name a checkpoint")
+    if not asks and ckpt_path is not None:
         from timecat.members.ckpt_path import check_checkpoint
 
         check_checkpoint(ckpt_path, trains=command == "fit")

@@ -87,7 +87,7 @@ def _words(kind: Any) -> str:
     """A type as a person reads it."""
     origin, parts = typing.get_origin(kind), typing.get_args(kind)
     if origin is Literal:
-        return f"one of {', '.join(map(str, parts))}"
+        return f"one of {', '.join(dict.fromkeys(map(str, parts)))}"
     if origin in (typing.Union, UnionType):
         return " or ".join("null" if part is NoneType else _words(part) for part in parts)
     if origin is list:

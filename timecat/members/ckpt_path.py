@@ -54,7 +54,8 @@ def came_from_loading(error: BaseException) -> bool:
     """Whether Lightning raised it where it restores a checkpoint: weights, optimiser and loops of another training."""
     frame: TracebackType | None = error.__traceback__
     while frame is not None:
-        if "checkpoint_connector" in frame.tb_frame.f_code.co_filename:
+        code = frame.tb_frame.f_code
+        if "checkpoint_connector" in code.co_filename and code.co_name != "dump_checkpoint":
             return True
         frame = frame.tb_next
     return False

@@ -102,7 +102,10 @@ class TimecatCLI(LightningCLI):
             raise UserError(f"--ckpt_path: the checkpoint is of another network or training ({why})") from None
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        trainer = super().instantiate_trainer(**kwargs)
+        try:
+            trainer = super().instantiate_trainer(**kwargs)
+        except (ImportError, ValueError, TypeError, MisconfigurationException) as error:
+            raise UserError(f"trainer: {_one_line(error)}") from None
         keep_to_this_machine(trainer)
         return trainer
 

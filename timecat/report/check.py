@@ -8,6 +8,7 @@ from typing import Literal
 from timecat.cluster.slots import trains_on_gpus
 from timecat.config.data import DataConfig
 from timecat.config.files import ProbeFile
+from timecat.config.member import MemberConfig
 from timecat.config.places import Places
 from timecat.config.trainer import TrainerConfig
 from timecat.data import checksums, global_batch
@@ -20,7 +21,6 @@ from timecat.heads.sweep import groups, largest_first
 from timecat.process import in_slurm_step, in_torchrun
 from timecat.report.memory import planned_memory
 from timecat.study.directory import Protocol
-from timecat.study.plan import MemberPlan
 from timecat.study.progress import is_finished
 from timecat.study.recipe import CONTENT, check_recipe, trained_with
 from timecat.study.study import Study
@@ -105,7 +105,7 @@ def _check_members(study: Study, command: Command) -> UserError | None:
         if data.batch_size % world == 0:
             parts = global_batch.batches_per_step(data.batch_size, data.device_batch_size, world)
             for member in members:
-                _check_one_value(member, data.batch_size // world // parts)
+                check_one_value(member.model, member.data, data.batch_size // world // parts)
             check_validation(trainer, len(ImageIndex(images).split()[0]) // data.batch_size * parts)
         unfinished = [member for member in members if not is_finished(study, member)]
         stored = {member.name: trained_with(study.directory.member(member.name)).get(CONTENT) for member in unfinished}
@@ -121,7 +121,7 @@ def _check_members(study: Study, command: Command) -> UserError | None:
     return absent
 
 
-def _check_one_value(member: MemberPlan, at_once: int) -> None:
+def check_one_value(model: MemberConfig, data: DataConfig, at_once: int) -> None:
     """Refuse a batch of which BatchNorm would see one value a channel, as torch does at the first step.
 
     Args:
@@ -130,8 +130,8 @@ def _check_one_value(member: MemberPlan, at_once: int) -> None:
     Raises:
         UserError: so.
     """
-    images, halved = member.model.ghost_batch_size or at_once, 32 if member.model.stem == "imagenet" else 8
-    side = (member.data.train_resolution or (member.data.resolution,))[0]
+    images, halved = model.ghost_batch_size or at_once, 32 if model.stem == "imagenet" else 8
+    side = (data.train_resolution or (data.resolution,))[0]
     if images == 1 and side <= halved:
         raise UserError(
             f"data.resolution {side}: of one image at once the last stage has one value a channel, which BatchNorm "
