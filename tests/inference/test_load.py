@@ -16,6 +16,7 @@ import timecat
 from tests.support.photos import CLASSES, TEST, VIEWS
 from timecat.cli import main
 from timecat.data.write.write import write
+from timecat.errors import UserError
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +36,15 @@ def test_features_of_files_are_those_that_the_probe_stored(root, stored, view):
     assert (
         np.linalg.norm(found.features - stored[view], axis=1).max() < 1e-5 * np.linalg.norm(stored[view], axis=1).min()
     )
+
+
+def test_what_is_no_image_is_refused(root):
+    cat = timecat.load(root / "runs/s", "cat1")
+    for image in (np.zeros((9, 9, 3), np.float32), np.zeros((3, 9, 9), np.uint8), np.zeros((0, 9, 3), np.uint8), None):
+        with pytest.raises(UserError, match=r"^an image is .*; give a file, or uint8 \(h, w, 3\), RGB$"):
+            timecat.features(cat, [image])
+    with pytest.raises(UserError, match=r"^precision float8: choose one of auto, float32"):
+        timecat.features(cat, [np.zeros((9, 9, 3), np.uint8)], precision="float8")
 
 
 @pytest.mark.parametrize("view", VIEWS)

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import NamedTuple, cast, get_args
 
 import numpy as np
 import torch
@@ -92,6 +92,8 @@ def outputs(
     for name, count in (("batch size", batch_size), ("workers", workers or 1)):
         if count < 1:
             raise UserError(f"{name} {count}: choose 1 or more")
+    if precision not in get_args(Precision):
+        raise UserError(f"precision {precision}: choose one of {', '.join(get_args(Precision))}")
     transform, on = cat.transform, _device(device)
     config = resolved(ProbeConfig(precision=precision), [on])
     networks = [cast(Backbone, folded(member)) for member in cat.to(on).members]

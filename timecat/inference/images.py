@@ -3,6 +3,7 @@
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -63,6 +64,13 @@ def list_images(root: str | Path) -> ImageFiles:
     return ImageFiles(root, names, classes, np.array([classes.index(one) for one in first], np.int64))
 
 
+def _check_array(image: Any) -> None:
+    what = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
+    shape = image.shape if isinstance(image, np.ndarray) and image.dtype == np.uint8 else ()
+    if not shape or 0 in shape or not (len(shape) == 2 or (len(shape) == 3 and shape[2] in (3, 4))):
+        raise UserError(f"an image is {what}; give a file, or uint8 (h, w, 3), RGB")
+
+
 def read_image(image: str | Path | np.ndarray, transform: EvalTransform) -> np.ndarray:
     """What a network sees of an image, uint8 (side, side, 3): bit for bit what it saw of the stored one.
 
@@ -70,8 +78,10 @@ def read_image(image: str | Path | np.ndarray, transform: EvalTransform) -> np.n
         image: a file, or uint8 (h, w, 3), RGB.
 
     Raises:
-        UserError: the file is no whole image.
+        UserError: the file is no whole image, or the array none at all.
     """
+    if not isinstance(image, str | Path):
+        _check_array(image)
     stored_as, name = transform.preprocessing, shown(image) if isinstance(image, str | Path) else "an array"
     storage = "jpeg" if stored_as.storage == "mixed" else stored_as.storage
     settings = Settings(stored_as.max_side, storage, stored_as.quality, background=stored_as.background)
