@@ -7,6 +7,7 @@ import os
 import platform
 import stat
 from collections.abc import Callable
+from io import BufferedReader
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -53,7 +54,7 @@ class NotRegular(OSError):
     """A directory, a pipe or a device where a file must be."""
 
 
-def open_regular(path: Path) -> BinaryIO:
+def open_regular(path: Path) -> BufferedReader:
     """A file to read from, opened without waiting for who writes into a pipe.
 
     Raises:
@@ -63,8 +64,13 @@ def open_regular(path: Path) -> BinaryIO:
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise NotRegular(errno.EINVAL, "not a regular file")
+        raise NotRegular(errno.EINVAL, "not a regular file", str(path))
     return os.fdopen(descriptor, "rb")
+
+
+def check_regular(path: Path) -> None:
+    """Refuse what a library would open by its name, and then wait for who writes into a pipe; as `open_regular`."""
+    open_regular(path).close()
 
 
 def read_regular(path: Path, length: int = -1) -> bytes:
@@ -94,5 +100,5 @@ def read_json(path: Path) -> Any | None:
 
 
 def sha256(path: Path) -> str:
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

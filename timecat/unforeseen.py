@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from timecat.errors import one_line
+from timecat.files import NotRegular
 
 FULL = "the disk is full; make room, and the same command goes on"
 NO_PERMISSION = "no permission; change it (chmod, chown), or choose another root"
@@ -38,7 +39,8 @@ MENDS = {  # of what the operating system refuses, by errno
 
 def refused(error: OSError) -> str | None:
     """What the operating system has refused, and what mends it, in a line; None of what is no user's to mend."""
-    mend = MENDS.get(error.errno or 0)
+    in_the_way = "is in the way: a pipe, a device or a directory where a file must be; move it"
+    mend = in_the_way if isinstance(error, NotRegular) else MENDS.get(error.errno or 0)
     if mend is None or (not error.filename and error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EMFILE)):
         return None
     path = error.filename2 or error.filename  # of a renaming what it was to become

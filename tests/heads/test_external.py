@@ -1,6 +1,7 @@
 """Features that somebody else computed: scikit-learn's optimum, results of these arrays alone, early errors."""
 
 import json
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from sklearn.linear_model import LogisticRegression
 
 import timecat.heads.protocols
 from tests.support.digit_arrays import write_arrays
+from tests.support.hostile import limited
 from timecat.cli import main
 from timecat.config.features import FeaturesFile
 from timecat.data.split import stratified_split
@@ -365,6 +367,15 @@ def test_what_makes_no_sense_is_one_line(tmp_path, capsys, command, words):
     assert main([command[0], str(config), *command[1:]]) == 2
     told = capsys.readouterr().err
     assert told.count("\n") == 1 and words in told, told
+
+
+def test_a_pipe_of_features_hangs_nobody(tmp_path, capsys):
+    config = make(tmp_path)
+    (tmp_path / "raw_test.npy").unlink()
+    os.mkfifo(tmp_path / "raw_test.npy")
+    with limited(20):
+        assert main(["probe", str(config)]) == 2
+    assert "raw_test.npy: is not a whole .npy of numbers" in capsys.readouterr().err
 
 
 def test_a_study_s_directory_is_left_alone(tmp_path, capsys):

@@ -1,6 +1,7 @@
 """Files that a study has left, damaged or edited: named with what to do, or made again; never believed or lost."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -8,7 +9,8 @@ import pytest
 
 from tests.support.damaged_files import damage
 from tests.support.finished_study import CONFIG, finished_study, kept_files
-from tests.support.hostile import ended
+from tests.support.hostile import SECONDS, ended, limited
+from tests.support.in_process import in_a_pipe
 from timecat.study.directory import Done
 from timecat.study.results import Results
 from timecat.study.schema import mismatch
@@ -76,6 +78,27 @@ def test_an_edited_accuracy_is_not_believed(runs):
     path.write_text(json.dumps(content))
     status, why, line = ended(["report", CONFIG], (2,))
     assert not why and status == 2 and "predictions" in line
+
+
+@pytest.mark.parametrize(
+    ("pattern", "commands"),
+    [
+        ("member_0_2/last.ckpt", ["fit"]),
+        ("features/probe/test/*.npy", ["knn"]),
+        ("probe/probe/predictions.npz", ["report", "probe"]),
+        ("probe/probe/logits/*.npy", ["report"]),
+    ],
+)
+def test_pipes_in_place_of_files_hang_nobody(runs, pattern, commands):
+    path = next(runs.glob(pattern))
+    path.unlink()
+    os.mkfifo(path)
+    with limited(SECONDS):
+        status, told, _ = in_a_pipe(["verify", CONFIG])
+    assert status == 1 and str(path) in told
+    for command in commands:
+        status, why, line = ended([command, CONFIG])
+        assert not why and (status == 0 or str(path) in line), (command, why, line)
 
 
 @pytest.mark.parametrize("seed", range(8))

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
+from timecat import files
 from timecat.errors import UserError
 
 FLOATS = ("float16", "float32", "float64")
@@ -20,6 +21,7 @@ def open_array(path: Path, where: str) -> np.ndarray:
         UserError: no such file, or it is not a whole .npy of numbers.
     """
     try:
+        files.check_regular(path)
         return np.lib.format.open_memmap(path, mode="c")  # not np.load, which takes pickles and .npz too
     except FileNotFoundError:
         raise UserError(

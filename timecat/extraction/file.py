@@ -174,6 +174,7 @@ def check_shards(path: Path) -> np.ndarray:
     """
     record = read_record(_record_of(path))
     try:
+        files.check_regular(path)
         array = np.load(path, mmap_mode="c")  # so torch need not warn that it could write
     except (OSError, ValueError, EOFError):
         raise _damaged(path) from None

@@ -58,6 +58,7 @@ def read_logits(
     """
     wrong = UserError(f"{path}: does not hold the logits of the predictions beside it; remove it, and the results too")
     try:
+        files.check_regular(path)
         logits = np.load(path, mmap_mode="r")
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; probe.logits was false when the head was trained") from None

@@ -136,6 +136,7 @@ def _archives(directory: StudyDirectory) -> Iterator[Check]:
 
 def _is_whole_archive(path: Path, mend: str) -> None:
     try:
+        files.check_regular(path)
         with zipfile.ZipFile(path) as archive:
             broken = archive.testzip()
     except (OSError, ValueError, EOFError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
