@@ -199,11 +199,16 @@ IMAGES = HELD.format(module="timecat.data.write.partial", owner="Partial", name=
 @pytest.mark.parametrize(
     ("program", "without", "arguments", "drawn"),
     [
-        (FEATURES, ["features", "probe"], ["probe", "--config", "study.yaml"], "features of digits"),
-        (HEADS, ["probe"], ["probe", "--config", "study.yaml"], "digits: 8 heads, chosen on held-out images"),
-        (IMAGES, [], ["write", "digits", "data/other"], "train.beton"),
+        pytest.param(
+            FEATURES, ["features", "probe"], ["probe", "--config", "study.yaml"], "features of digits", id="features"
+        ),
+        pytest.param(
+            *(HEADS, ["probe"], ["probe", "--config", "study.yaml"], "digits: 8 heads, chosen on held-out images"),
+            id="heads",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(IMAGES, [], ["write", "digits", "data/other"], "train.beton", id="write"),
     ],
-    ids=["features", "heads", "write"],
 )
 def test_ctrl_c_in_the_middle_of_a_bar(study, tmp_path, program, without, arguments, drawn):
     """The bar stands as the work is held; then it is gone, one line says what to do, and the same command goes on."""

@@ -160,7 +160,10 @@ RECIPES = {
 }
 
 
-@pytest.mark.parametrize("recipe", ["recalibrate", "sgd", pytest.param("third step", marks=pytest.mark.slow)])
+SLOW = [pytest.param(recipe, marks=pytest.mark.slow) for recipe in ("recalibrate", "third step")]
+
+
+@pytest.mark.parametrize("recipe", ["sgd", *SLOW])
 def test_a_member_is_the_same_however_its_steps_are_shared(tmp_path, digits, rooms, recipe):
     """20 steps of 256 images: as 4 batches of 64, as 2 on each of two ranks, and at once as 4 ghost batches.
 
