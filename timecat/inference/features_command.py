@@ -78,13 +78,14 @@ def write_features(cat: FrozenCat, images: ImageFiles, options: argparse.Namespa
         "precision": options.precision,
         "storage": options.storage,
     }
+    parts = out / f".parts-{_hash(json.dumps(made_of).encode())[:16]}"
     if (out / "features.npy").exists():
         before = (files.read_json(out / "features.json") or {}).get("made_of", {})
         if differing := [key for key in made_of if before.get(key) != made_of[key]]:
             raise UserError(f"{out}: holds features of other {' and '.join(differing)}; choose another OUT")
+        shutil.rmtree(parts, ignore_errors=True)  # of one that was killed at its end
         say(f"{out}: up to date")
         return
-    parts = out / f".parts-{_hash(json.dumps(made_of).encode())[:16]}"
     places = {start: parts / f"{start}.npz" for start in range(0, len(paths), PART)}
     for part in places.values():
         _remove_damaged(part)
