@@ -58,29 +58,32 @@ class Bar(Progress):
 
 
 @contextmanager
-def bar(title: str, total: int, unit: str, done: int = 0) -> Iterator[Callable[[int], None]]:
+def bar(title: str, total: float, unit: str, done: int = 0) -> Iterator[Callable[[float], None]]:
     """Gives a function that is told how many more units are done; the bar is gone afterwards.
 
     Args:
         done: units that were done before, and do not count for the rate.
     """
     started = updated = time.monotonic()
-    before = shown = done
+    reached: float = done
+    shown: float = done
 
-    def advance(count: int) -> None:
-        nonlocal done, shown, updated
-        done += count
+    def advance(count: float) -> None:
+        nonlocal reached, shown, updated
+        reached += count
         now = time.monotonic()
         if now - updated < (EVERY if drawn is None else REDRAW):
             return
         updated = now
         if drawn is not None:
-            drawn.advance(task, done - shown)
-            shown = done
+            drawn.advance(task, reached - shown)
+            shown = reached
             return
-        rate = (done - before) / (now - started)
-        left = duration((total - done) / rate) if rate else "?"
-        print(f"{title}: {done:,} of {total:,}, {rate:,.0f} {unit}/s, {left} to go", file=sys.stderr, flush=True)
+        rate = (reached - done) / (now - started)
+        left = duration((total - reached) / rate) if rate else "?"
+        print(
+            f"{title}: {reached:,.0f} of {total:,.0f}, {rate:,.0f} {unit}/s, {left} to go", file=sys.stderr, flush=True
+        )
 
     if not can_redraw():
         drawn = None

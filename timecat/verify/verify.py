@@ -20,10 +20,10 @@ def verify(study: Study) -> int:
         raise UserError(f"{study.directory}: nothing lies there yet; run `timecat run` first")
     wanted = checks(study)
     wrong: list[tuple[str, str]] = []
-    with bar(f"verify {study.name}", sum(check.bytes for check in wanted), "bytes") as advance:
+    with bar(f"verify {study.name}", sum(check.bytes for check in wanted) / 1e6, "MB") as advance:
         for check in wanted:
             try:
-                check.look(advance)
+                check.look(lambda count: advance(count / 1e6))
             except UserError as error:
                 wrong.append((check.kind, str(error)))
     rows = []
