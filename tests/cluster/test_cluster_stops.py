@@ -4,6 +4,7 @@ import os
 import re
 import signal
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -93,11 +94,13 @@ def test_a_wrapper_must_become_timecat(cluster, tmp_path, digits):
         del cluster.environment["TIMECAT"]
     becomes, waits = jobs["member 0"], jobs["member 1"]
     members = [on.directory / f"member_{number}_100000" for number in range(2)]
+    begun: list[int] = []
     try:
         for member in members:
             wait_until((member / "progress.json").exists, 120, f"{member} does not start")
         for job in (becomes, waits):
             started = processes_of(cluster.job(job))
+            begun += [process for process, _ in started]
             (child,) = [process for process, parent in started if parent not in dict(started)]
             os.kill(child, signal.SIGUSR1)
         assert on.ended(waits) == "FAILED"
@@ -108,6 +111,9 @@ def test_a_wrapper_must_become_timecat(cluster, tmp_path, digits):
         assert cluster.job(waits)["Restarts"] == "0"
     finally:
         cluster.output("scancel", becomes, waits)
+        for process in begun:  # below the wrapper that waits one goes on, which proctrack/cgroup would end
+            with suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
     wait_until(lambda: not cluster.output("squeue", "-h", "-o", "%A"), 60)
 
 
