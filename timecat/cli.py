@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from timecat.errors import Diverged, UserError, one_line
 from timecat.help import BOTTLENECK_HELP, HELP
+from timecat.process import check_environment
 
 if TYPE_CHECKING:
     from timecat.cluster.stop import Stop
@@ -77,16 +78,6 @@ def main(arguments: list[str] | None = None) -> int:
             signal.signal(signal.SIGTERM, before)
 
 
-def _check_surroundings() -> None:
-    from timecat.process import check_environment
-
-    try:
-        os.getcwd()
-    except FileNotFoundError:
-        raise UserError("the working directory was removed; change to one that is there") from None
-    check_environment()
-
-
 def _end_by_sigterm() -> Any:
     """Let SIGTERM end what has no way of its own to stop as Ctrl-C does, with a line; what was there, if it is set."""
     if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
@@ -118,7 +109,7 @@ def _dispatch(arguments: list[str]) -> int:
         from timecat.completion import print_completion
 
         return print_completion(rest, COMMANDS, BOTTLENECK)
-    _check_surroundings()
+    check_environment()
     if command == "write":
         from timecat.data.write.command import main as write
 

@@ -22,8 +22,12 @@ def check_environment() -> None:
     """Refuse what is no number where Lightning, libgomp and numba want one; they raise, or take it for none.
 
     Raises:
-        UserError: a variable is no number; or torchrun's are not all there.
+        UserError: a variable is no number; torchrun's are not all there; or the working directory is gone.
     """
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        raise UserError("the working directory was removed; change to one that is there") from None
     for key in OF_LAUNCHERS:
         if not os.environ.get(key, "0").isdecimal():
             raise UserError(f"{key} is {os.environ[key]!r}; it must be a whole number, or unset")

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import onnxruntime
@@ -74,6 +75,12 @@ def test_what_is_there_is_never_overwritten(root, exported, capsys):
     assert main(["export", f"{root}/runs/s:cat1", str(exported)]) == 2
     assert "is there already; choose another OUT" in capsys.readouterr().err
     assert before == {path: path.read_bytes() for path in exported.iterdir()}
+
+
+def test_an_empty_working_directory_is_filled_and_stays(root, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["export", f"{root}/runs/s:cat1", "."]) == 0
+    assert {path.name for path in Path(".").iterdir()} == {"member_0.safetensors", "config.json", "README.md"}
 
 
 def test_what_is_stopped_or_refused_leaves_nothing(root, tmp_path, monkeypatch, capsys):

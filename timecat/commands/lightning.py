@@ -6,7 +6,6 @@ from timecat.cluster.stop import STOPPED
 from timecat.config.files import ProbeFile, check_member, parse_trainer
 from timecat.config.member import MemberConfig
 from timecat.config.read import as_arguments, read_config
-from timecat.data import global_batch
 from timecat.data.classes import num_classes
 from timecat.errors import UserError
 from timecat.process import die_with_parent
@@ -40,9 +39,7 @@ def on_one_network(command: str, configs: list[str], overrides: dict[str, Any], 
             trainer = parse_trainer(config.get("trainer"))
             check_machines(trainer)
             if command == "fit" and isinstance(model, MemberConfig):
-                world = trainer.num_nodes * trainer.devices_per_member
-                parts = global_batch.batches_per_step(data.batch_size, data.device_batch_size, world)
-                check_one_value(model, data, data.batch_size // world // parts)
+                check_one_value(model, data, trainer.num_nodes * trainer.devices_per_member)
         if not model.num_classes and not asks:
             overrides["model.num_classes"] = num_classes(data)
     ckpt_path = _ckpt_path(others, config)

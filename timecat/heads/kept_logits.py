@@ -56,12 +56,15 @@ def read_logits(
     Raises:
         UserError: there are none, or their largest is not where the predictions are.
     """
-    wrong = UserError(f"{path}: does not hold the logits of the predictions beside it; remove it, and the results too")
+    wrong = UserError(
+        f"{path}: does not hold the logits of the predictions beside it; remove it, and `timecat probe` makes it again"
+    )
     try:
         files.check_regular(path)
         logits = np.load(path, mmap_mode="r")
     except FileNotFoundError:
-        raise UserError(f"{path}: no such file; probe.logits was false when the head was trained") from None
+        mend = "probe.logits was false, or it was removed; with it true, `timecat probe` makes it"
+        raise UserError(f"{path}: no such file; {mend}") from None
     except Exception:  # numpy's many, of a header that makes no sense
         raise wrong from None
     if logits.ndim != 2 or logits.dtype != np.float16 or len(logits) != len(predicted):

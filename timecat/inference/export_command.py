@@ -57,8 +57,9 @@ def _export(options: argparse.Namespace) -> None:
     names = [each for format_ in formats for each in names_of(format_, len(cat.members), head)]
     config = config_of(cat, source, names_of("safetensors", len(cat.members), False))
     card = model_card(config, source, options.license, names)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = files.temporary_name(out)
+    whole = out.resolve()  # such as of a dot
+    whole.parent.mkdir(parents=True, exist_ok=True)
+    temporary = files.temporary_name(whole)
     try:
         temporary.mkdir()
         for format_ in formats:
@@ -66,7 +67,11 @@ def _export(options: argparse.Namespace) -> None:
         hashes = {each: files.sha256(temporary / each) for each in names}
         files.write_json(temporary / CONFIG, {**config, "sha256": hashes})
         files.write_bytes(temporary / CARD, card.encode())
-        os.replace(temporary, out)
+        if whole.is_dir():  # empty, and perhaps the working directory, which must stay
+            for each in temporary.iterdir():
+                os.replace(each, whole / each.name)
+        else:
+            os.replace(temporary, whole)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     for format_ in formats:

@@ -105,7 +105,7 @@ def _check_members(study: Study, command: Command) -> UserError | None:
         if data.batch_size % world == 0:
             parts = global_batch.batches_per_step(data.batch_size, data.device_batch_size, world)
             for member in members:
-                check_one_value(member.model, member.data, data.batch_size // world // parts)
+                check_one_value(member.model, member.data, world)
             check_validation(trainer, len(ImageIndex(images).split()[0]) // data.batch_size * parts)
         unfinished = [member for member in members if not is_finished(study, member)]
         stored = {member.name: trained_with(study.directory.member(member.name)).get(CONTENT) for member in unfinished}
@@ -121,15 +121,17 @@ def _check_members(study: Study, command: Command) -> UserError | None:
     return absent
 
 
-def check_one_value(model: MemberConfig, data: DataConfig, at_once: int) -> None:
+def check_one_value(model: MemberConfig, data: DataConfig, devices: int) -> None:
     """Refuse a batch of which BatchNorm would see one value a channel, as torch does at the first step.
 
     Args:
-        at_once: images that a device trains on at once.
+        devices: that share the batch.
 
     Raises:
-        UserError: so.
+        UserError: so; or they cannot share it equally.
     """
+    at_once = data.batch_size // devices
+    at_once //= global_batch.batches_per_step(data.batch_size, data.device_batch_size, devices)
     images, halved = model.ghost_batch_size or at_once, 32 if model.stem == "imagenet" else 8
     side = (data.train_resolution or (data.resolution,))[0]
     if images == 1 and side <= halved:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from timecat.files import check_regular
+from timecat.files import open_regular
 from timecat.study.record import PUT_BACK, damaged
 
 
@@ -20,8 +20,7 @@ def read_npz(path: Path, mend: str = PUT_BACK) -> dict[str, np.ndarray] | None:
     if not path.exists():
         return None
     try:
-        check_regular(path)
-        with np.load(path) as arrays:
+        with open_regular(path) as file, np.load(file) as arrays:
             return dict(arrays)
     except Exception as error:  # zipfile, zlib and numpy each have their own for bytes that make no sense
         raise damaged(path, f"{type(error).__name__} {error}".strip(), mend) from None

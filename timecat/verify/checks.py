@@ -136,8 +136,7 @@ def _archives(directory: StudyDirectory) -> Iterator[Check]:
 
 def _is_whole_archive(path: Path, mend: str) -> None:
     try:
-        files.check_regular(path)
-        with zipfile.ZipFile(path) as archive:
+        with files.open_regular(path) as file, zipfile.ZipFile(file) as archive:
             broken = archive.testzip()
     except (OSError, ValueError, EOFError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
         raise UserError(f"{path}: is damaged ({error}); {mend}") from None
